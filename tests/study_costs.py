@@ -22,6 +22,8 @@ CPU = {
     "resnet8": 1380,
     "resnet14": 775,
     "resnet20": 546,
+    "resnet32": 340,
+    "resnet44": 250,
     "mobilenet_v2": 250,
     "mobilenet_v2_half": 850,
     "resnet18 imagenet": 390,

@@ -233,6 +233,34 @@ def test_the_reduced_form_changes_what_it_names_and_every_run() -> None:
     assert [one.treatment for one in small.compare] == ["kd"]
 
 
+def test_a_reduced_form_has_pairs_of_its_own_and_leaves_out_what_is_published_of_others() -> None:
+    raw = described(
+        teachers={"large": {"model": "resnet20"}},
+        pairs=[{"teacher": "large", "student": "resnet8"}, {"teacher": "large", "student": "resnet14"}],
+        arms=ARMS | {"dkd": {"method": "dkd"}},
+        compare=[{"treatment": "kd"}],
+        published=[
+            {"teacher": "large", "value": 95.0},
+            {"pair": "large -> resnet8", "arm": "kd", "value": 93.0},
+            {"pair": "large -> resnet14", "arm": "kd", "value": 94.0},
+            {"pair": "large -> resnet8", "arm": "kd", "against": "dkd", "value": -0.2},
+        ],
+        reduced={
+            "arms": {"dkd": None},
+            "pairs": ["large -> resnet8", {"name": "tiny", "teacher": "large", "student": "resnet8"}],
+        },
+    )
+    small = study_of("made", raw, "reduced")
+    assert [(pair.name, pair.fields["model"]) for pair in small.pairs] == [
+        ("large -> resnet8", "resnet8"),
+        ("tiny", "resnet8"),
+    ]
+    assert [one.value for one in small.published] == [95.0, 93.0]
+    wrong = {"pairs": [{"name": "tiny", "teacher": "large", "student": "resnet9"}]}
+    refused("resnet9", pairs=raw["pairs"], teachers=raw["teachers"], reduced=wrong)
+    refused("studnet", pairs=raw["pairs"], teachers=raw["teachers"], reduced={"pairs": [{"studnet": "resnet8"}]})
+
+
 def test_a_mistake_in_the_reduced_form_is_told_even_when_the_full_one_is_run() -> None:
     refused("reduced.arms.kdd: the study has no such name. Did you mean 'kd'", reduced={"arms": {"kdd": None}})
     refused("reduced.sedes", reduced={"sedes": {"report": 2}})

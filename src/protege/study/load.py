@@ -14,7 +14,7 @@ from protege.models import EXTERNAL, MODELS
 from protege.study.arms import cells, problems_of_arms, teacher_config, teacher_keys
 from protege.study.fields import fields_and_rest, merge_fields
 from protege.study.published import fits
-from protege.study.schema import Scale, Study, Teacher
+from protege.study.schema import Pair, Scale, Study, Teacher
 
 REDUCIBLE = ("base", "every_run", "teachers", "arms", "pairs", "seeds")
 JUDGES = ("name", "labels", "classes", "heldout", "heldout_seed", "resplit")  # of data: what decides which images judge
@@ -70,11 +70,20 @@ def _reduced(raw: Description, problems: list[str]) -> Description:
             small["pairs"] = _named_pairs(small.get("pairs") or [], change, problems)
         else:
             small[section] = _section_over(section, small.get(section), change, problems)
-    kept = set(small.get("arms") or {})
-    small["compare"] = [
-        one for one in small.get("compare") or [] if {one.get("treatment"), one.get("control", "alone")} <= kept
-    ]
+    small["compare"] = [one for one in small.get("compare") or [] if _still_there(one, small)]
+    small["published"] = [one for one in small.get("published") or [] if _still_there(one, small)]
     return small
+
+
+def _still_there(one: Any, small: Description) -> bool:
+    """Whether a hypothesis or a published figure still has its arms and its pair in the reduced form."""
+    if not isinstance(one, Mapping):
+        return True  # which is said when it is checked
+    named = {one.get(key) for key in ("arm", "against", "treatment")} | {
+        one.get("control", "alone" if "treatment" in one else None)
+    }
+    pairs = {_name_of(pair) for pair in small.get("pairs") or []}
+    return named - {None} <= set(small.get("arms") or {}) and {one.get("pair")} - {None} <= pairs
 
 
 def _section_over(section: str, full: Any, change: Any, problems: list[str]) -> Any:
@@ -109,18 +118,26 @@ def _merged(place: str, full: Any, change: Any, problems: list[str]) -> Any:
     return {**rest, **merge_fields(below["fields"], above["fields"])}
 
 
-def _named_pairs(pairs: list[Any], names: Any, problems: list[str]) -> list[Any]:
-    """`pairs` of a reduced form is a list of the names that it keeps."""
-    from protege.study.schema import Pair
+def _named_pairs(pairs: list[Any], kept: Any, problems: list[str]) -> list[Any]:
+    """`pairs` of a reduced form lists the names of those that it keeps, and pairs of its own in full."""
+    known = {_name_of(pair): pair for pair in pairs}
+    found: list[Any] = []
+    for one in kept if isinstance(kept, list) else [kept]:
+        if isinstance(one, Mapping):
+            found.append(one)
+        elif one in known:
+            found.append(known[one])
+        else:
+            problems.append(f"reduced.pairs: there is no pair '{one}'.{suggest(str(one), list(map(str, known)))}")
+    return found
 
-    known = {Pair.model_validate(pair).name: pair for pair in pairs}
-    wanted = names if isinstance(names, list) else [names]
-    problems += [
-        f"reduced.pairs: there is no pair '{name}'.{suggest(str(name), list(known))}"
-        for name in wanted
-        if name not in known
-    ]
-    return [known[name] for name in wanted if name in known]
+
+def _name_of(pair: Any) -> str | None:
+    """What a pair is called; nothing where its description is no pair, which is said when it is checked."""
+    try:
+        return Pair.model_validate(pair).name
+    except ValidationError:
+        return None
 
 
 # ---- teachers named where they are needed ----
