@@ -31,7 +31,7 @@ from typing import Annotated, Any
 import typer
 
 from protege import recall, train
-from protege.bench.commands import parse_slots
+from protege.bench.commands import CompileOption, parse_slots
 from protege.bench.conduct import Plan, measure
 from protege.bench.tables import markdown, table
 from protege.bench.variants import Pair, Setting, What
@@ -176,34 +176,34 @@ def main(
     minutes: Annotated[float, typer.Option("--minutes", help="that all of it may take")] = 9.0,
     batch_sizes: Annotated[str, typer.Option("--batch-sizes", help="of the speeds")] = "128,1024",
     slots: Annotated[str, typer.Option("--slots", help="runs at once")] = "1,2,4,8",
-    compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="students by torch.compile")] = False,
+    compiled: CompileOption = None,
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="folder of CIFAR-10")] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda")] = "auto",
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads (else all)")] = None,
     tiny: Annotated[bool, typer.Option("--tiny", help="seconds of work, to try this script")] = False,
 ) -> None:
     deadline = time.monotonic() + 60 * minutes
-    setting = setting_of("cifar10-mini", data_dir, device, threads)
+    setting = setting_of("cifar10-mini", data_dir, device, threads, compiled)
     rounds = 3 if tiny else 5
     if "speeds" in parts:
         sizes = tuple(int(size) for size in batch_sizes.split(","))
         plan = Plan(groups=groups_of_speeds(tiny, sizes), only=WAYS, rounds=rounds, minutes=minutes * SHARES["speeds"])
-        measured("speeds", plan.model_copy(update={"compiled": compiled}), setting, out)
+        measured("speeds", plan, setting, out)
     if "slots" in parts:
         numbers = parse_slots("1,2" if tiny else slots)
         plan = Plan(groups=groups_of_slots(tiny), rounds=rounds, minutes=minutes * SHARES["slots"], slots=numbers)
         measured("slots", plan, setting, out)
     if "runs" in parts:
-        runs(out, setting, compiled, tiny, deadline)
+        runs(out, setting, tiny, deadline)
 
 
-def runs(out: Path, setting: Setting, compiled: bool, tiny: bool, deadline: float) -> None:
+def runs(out: Path, setting: Setting, tiny: bool, deadline: float) -> None:
     has_cifar = (data_folder(setting.data_dir) / "cifar-10-batches-py").is_dir()
     data = "cifar10" if has_cifar and not tiny else "cifar10-mini"
     with tempfile.TemporaryDirectory(prefix="protege-gpu-") as folder:
         place = Place(
             runs=Path(folder), data_dir=setting.data_dir, device=setting.device, threads=setting.threads, quiet=True,
-            compile=compiled,
+            compile=setting.compile,
         )  # fmt: skip
         found: list[Whole] = []
         for one in trainings(data, place, tiny, deadline):

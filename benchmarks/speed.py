@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from goals import goals_table
 
-from protege.bench.commands import parse_slots, parse_whats
+from protege.bench.commands import CompileOption, parse_slots, parse_whats
 from protege.bench.conduct import Plan, measure
 from protege.bench.tables import markdown
 from protege.bench.variants import Pair, What
@@ -39,7 +39,7 @@ def main(
     minutes: Annotated[float, typer.Option("--minutes", help="that it may take")] = 15.0,
     rounds: Annotated[int, typer.Option("--rounds", help="turns of each way to train")] = 5,
     slots: Annotated[str, typer.Option("--slots", help="runs at once")] = "1,2,4",
-    compiled: Annotated[bool, typer.Option("--compile", help="also with torch.compile")] = False,
+    compiled: CompileOption = None,
     data: Annotated[str, typer.Option("--data", help="whose images")] = "cifar10-mini",
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="folder of the data")] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda")] = "auto",
@@ -54,9 +54,8 @@ def main(
         rounds=rounds,
         minutes=minutes,
         slots=parse_slots(slots),
-        compiled=compiled,
     )
-    outcome = measure(plan, setting_of(data, data_dir, device, threads))
+    outcome = measure(plan, setting_of(data, data_dir, device, threads, compiled))
     judged = f"## Goals\n\n{goals_table(outcome)}\n"
     print(markdown(outcome) + "\n" + judged)
     for file in write(outcome, out, "speed", judged):

@@ -19,7 +19,7 @@ STATIONS = [
     ["launch"],
     ["train"],
     ["learner", "process"],
-    ["evaluate", "recall"],
+    ["arithmetic", "evaluate", "recall"],
     ["teacher"],
     ["runs", "optim", "tuning"],
     ["memory"],

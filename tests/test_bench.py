@@ -167,7 +167,7 @@ def test_what_goes_wrong_is_an_answer(tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", ["alone", "kd", "feature", "slots"])
 @pytest.mark.parametrize("arithmetic", [Arithmetic(), Arithmetic(student="bf16", teacher="fp32")])
 def test_each_way_differs_in_one_thing_from_one_before_it(what: Any, arithmetic: Arithmetic) -> None:
-    ways = variants(what, arithmetic, compiled=True)
+    ways = variants(what, arithmetic, execution="compiled")
     names = [one.name for one in ways]
     assert len(set(names)) == len(names)
     assert ways[0].to == "" and all(one.to in names[:place] for place, one in enumerate(ways) if one.to)
@@ -175,7 +175,7 @@ def test_each_way_differs_in_one_thing_from_one_before_it(what: Any, arithmetic:
         "allocator": "allocator",
         "layout": "channels_last",
         "precision": "arithmetic",
-        "compile": "compiled",
+        "compile": "execution",
         "memory": "known",
     }
     for one in ways:

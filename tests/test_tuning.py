@@ -14,7 +14,6 @@ import torch
 from protege import runs as folders
 from protege import teacher, tuning
 from protege.config import Place
-from protege.errors import ProtegeError
 from protege.process import Stopped
 from protege.train import train
 from protege.tuning import quickest
@@ -151,17 +150,6 @@ def test_where_compiling_fails_the_run_goes_on(
     tried = train(SHORT, Place(runs=tmp_path / "b", threads=1, compile=True))
     assert "torch.compile failed (no compiler here)" in capsys.readouterr().err
     assert plain.metrics() == tried.metrics()
-
-
-@pytest.mark.slow
-def test_a_compiled_student_learns_the_same(tmp_path: Path) -> None:
-    plain = train(SHORT, Place(runs=tmp_path / "a", threads=1, quiet=True))
-    try:
-        compiled = train(SHORT, Place(runs=tmp_path / "b", threads=1, quiet=True, compile=True))
-    except ProtegeError as error:
-        pytest.skip(str(error))
-    for line, near in zip(plain.metrics(), compiled.metrics(), strict=True):
-        assert near["terms"]["labels"] == pytest.approx(line["terms"]["labels"], rel=1e-3)
 
 
 def test_times_are_told_apart_by_machine() -> None:

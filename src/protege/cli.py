@@ -100,8 +100,11 @@ def train(
     ] = None,
     memory_limit: MemoryLimitOption = None,
     compiled: Annotated[
-        bool, typer.Option("--compile", help="compile the student with torch.compile: slow to begin, then quicker")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--compile/--no-compile", help="the student by torch.compile (else where a trial shows that it pays)"
+        ),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="wait for another process on the same run")] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,

@@ -328,8 +328,9 @@ class Place(Described):
     data_dir: Path | None = Field(default=None, description="folder of the data (else PROTEGE_DATA, else the cache)")
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:1")
     threads: int | None = Field(default=None, ge=1, description="CPU threads (else all); a resumed run keeps its own")
-    compile: bool = Field(
-        default=False, description="compile the student with torch.compile; where that fails, say so and go on"
+    compile: bool | None = Field(
+        default=None,
+        description="the student by torch.compile (else where a trial before a long run shows that it pays)",
     )
     checkpoint_seconds: float = Field(default=30.0, ge=0, description="between checkpoints")
     memory_dir: Path | None = Field(default=None, description="folder of what teachers said (else RUNS/memory)")

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import time
 from collections.abc import Callable
 from typing import Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from protege import teacher
+from protege.arithmetic import Execution, Reading, compiled
 from protege.config import RunConfig
 from protege.data.base import Splits
+from protege.errors import ModelError
 from protege.methods.base import Outputs, Shapes
 from protege.models import build
 from protege.models.network import Network, Reader, wrap
-from protege.tuning import Choice, quickest
 
-Reading = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]  # images -> logits and the features that a method wants
+NEAR = {"fp32": 1e-3, "bf16": 0.05}  # of the logits' norm: how far compiled ones may be from plain ones
 
 
 def mixed(*parts: object) -> int:
@@ -36,7 +35,9 @@ class Learner(nn.Module):
         self.student = student
         self.peers = nn.ModuleList(peers)
         self.adapters = adapters
-        self.compiled: Reading | None = None  # of the student
+        self.compiled: Reading | None = None  # the student's forward pass
+        self.compiled_for: torch.Size | None = None  # a smaller last batch is not worth a graph of its own
+        self.execution: Execution = "eager"
 
     @classmethod
     def fresh(cls, config: RunConfig, splits: Splits, taught_by: Shapes) -> Self:
@@ -51,7 +52,9 @@ class Learner(nn.Module):
         return cls(cohort[0], cohort[1:], config.method.adapters(shapes, taught_by))
 
     def outputs(self, images: Tensor, read: tuple[str, ...]) -> Outputs:
-        if self.compiled is not None and not self.peers:
+        if self.compiled is not None and images.shape == self.compiled_for and not self.peers:
+            if self.execution == "graphs":
+                torch.compiler.cudagraph_mark_step_begin()
             logits, features = self.compiled(images)
             return Outputs(logits, features, teacher.classifier_of(self.student) if "classifier" in read else None)
         members = [self._one(network, images, read) for network in (self.student, *self.peers)]
@@ -65,39 +68,26 @@ class Learner(nn.Module):
         return Outputs(logits, features, teacher.classifier_of(network) if "classifier" in read else None)
 
     def compile_student(
-        self, read: tuple[str, ...], images: Tensor, precision: str, say: Callable[[str], None]
+        self, read: tuple[str, ...], images: Tensor, precision: str, execution: Execution, say: Callable[[str], None]
     ) -> None:
-        """One graph for the student; where compiling fails, it is said, and the run goes on without."""
+        """One graph for the student and batches of this shape; where compiling fails, it is said, and the run goes on without."""
         started = time.perf_counter()
         reader = Reader(self.student, read)
         kept = {name: value.clone() for name, value in self.state_dict().items()}
         try:
-            forward = torch.compile(reader, dynamic=False)
+            forward = compiled(reader, execution)
             with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-                forward(images)[0].float().sum().backward()
+                logits = reader(images)[0].detach().float()
+                self.load_state_dict(kept)
+                same = forward(images)[0].float()
+            same.sum().backward()
+            if (distance := ((same - logits).norm() / logits.norm()).item()) > NEAR[precision]:
+                raise ModelError(f"it computes something else: logits are {distance:.1%} away")
         except Exception as error:
             reader.close()
             say(f"torch.compile failed ({str(error).splitlines()[0]}); going on without it")
         else:
-            self.compiled = forward
+            self.compiled, self.compiled_for, self.execution = forward, images.shape, execution
             say(f"compiled in {time.perf_counter() - started:.0f} s")
         self.zero_grad(set_to_none=True)
         self.load_state_dict(kept)  # the trial has moved running statistics
-
-
-def quickest_step(config: RunConfig, learner: Learner, batch: tuple[Tensor, Tensor]) -> Choice:
-    """fp32 or bf16, by forward and backward of copies of the student: nothing of the run is touched."""
-    images, labels = batch
-
-    def trial(precision: str) -> Callable[[], object]:
-        network = copy.deepcopy(learner.student).train()
-
-        def step() -> None:
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-                logits, _ = network(images)
-            F.cross_entropy(logits.float(), labels).backward()
-
-        return step
-
-    what = f"student {config.model.model_dump_json()} {tuple(images.shape)} {len(learner.student.classifier_parameters()[0])}"
-    return quickest(what, {"fp32": trial("fp32"), "bf16": trial("bf16")}, images.device)

@@ -19,12 +19,13 @@ import torch
 from torch import Tensor
 
 from protege import data, recall, runs, teacher
+from protege.arithmetic import Execution, quickest_execution, quickest_precision
 from protege.config import Place, RunConfig, check_run, run_id
 from protege.data.base import Splits
 from protege.display import TrainingDisplay
 from protege.errors import Diverged
 from protege.evaluate import Predictor, predict, score
-from protege.learner import Learner, mixed, quickest_step
+from protege.learner import Learner, mixed
 from protege.methods.base import Batch, Outputs, Progress, Shapes, nobody
 from protege.models import EXTERNAL, build, check
 from protege.optim import (
@@ -125,9 +126,9 @@ class Training:
         self.splits = splits
         self.images = splits.train.to(self.device if _fits(splits.train.pixels, self.device) else "cpu")
         self.method = self.config.method
-        self.kept = runs.read_json(run.arithmetic_file) if run.arithmetic_file.exists() else None
         ahead = self.config.optim.epochs * len(splits.train)
-        said_in = self.kept["teachers"] if self.kept else None
+        begun = run.arithmetic_file.exists()
+        said_in = runs.read_json(run.arithmetic_file)["teachers"] if begun else None
         self.teacher = teacher.load(planned.sources, splits, self.device, ahead, said_in) if planned.sources else None
         self.memory: recall.Remembered | None = None
         # batches of this epoch that the teacher has spoken about, and what it said
@@ -136,7 +137,6 @@ class Training:
         self.learner = Learner.fresh(self.config, splits, taught_by).to(self.device)
         if self.device.type == "cpu" or self.config.optim.precision != "fp32":
             self.learner = self.learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.precision = self._arithmetic(ahead)
         self.optimizer = build_optimizer(self.learner, self.config.optim)
         self.views = Views(self.config.views, splits.train.pixels.shape[-1])
         self.mean_weights = self._copy_of_weights() if self.config.optim.ema else {}
@@ -145,28 +145,42 @@ class Training:
         self.history: list[dict[str, Tensor]] = []  # of this epoch, a batch each; on the device, fetched at its end
         self.seconds = 0.0
         self.display = TrainingDisplay(run.id, str(run.path), self.config.optim.epochs, len(self.images), place.quiet)
+        self.arithmetic = self._arithmetic(ahead)
+        self.precision: teacher.Precision = self.arithmetic["student"]
 
     # ---- the arithmetic ----
 
-    def _arithmetic(self, images_ahead: int) -> teacher.Precision:
-        """Of the student: as described, or the quicker one here; recorded, and kept when the run is taken up again."""
-        if self.kept:
-            return self.kept["student"]
+    def _arithmetic(self, images_ahead: int) -> dict[str, Any]:
+        """As described, or the quicker one here; recorded, and kept when the run is taken up again."""
+        if self.run.arithmetic_file.exists():
+            return runs.read_json(self.run.arithmetic_file)
         asked, seconds = self.config.optim.precision, {}
         if asked == "auto":
             asked = "fp32"
             if images_ahead >= teacher.WORTH_TUNING:
-                choice = quickest_step(self.config, self.learner, self._first_batch())
+                choice = quickest_precision(self.config, self.learner.student, self._first_batch())
                 asked, seconds = ("bf16" if choice.name == "bf16" else "fp32"), choice.seconds
-        voices = self.teacher.voices if self.teacher else []
         record = {
             "student": asked,
             "seconds": seconds,
-            "teachers": [voice.precision for voice in voices],
-            "compiled": self.place.compile,
+            "teachers": [voice.precision for voice in self.teacher.voices] if self.teacher else [],
+            "execution": self._execution(asked, images_ahead),
         }
         runs.write_json(self.run.arithmetic_file, record)
-        return asked
+        return record
+
+    def _execution(self, precision: teacher.Precision, images_ahead: int) -> Execution:
+        if self.place.compile is not None or self.learner.peers or images_ahead < teacher.WORTH_TUNING:
+            return "compiled" if self.place.compile else "eager"
+        return quickest_execution(
+            self.config,
+            self.learner.student,
+            self._first_batch(),
+            precision,
+            self.method.wants(),
+            self.config.optim.epochs * self._batches_per_epoch(),
+            self.display.say,
+        )
 
     def _first_batch(self) -> tuple[Tensor, Tensor]:
         """Images and labels to try things on."""
@@ -175,7 +189,12 @@ class Training:
         return normalise(pixels, self.splits.mean, self.splits.std), labels
 
     def compile(self) -> None:
-        self.learner.compile_student(self.method.wants(), self._first_batch()[0], self.precision, self.display.say)
+        """As was chosen; a cohort stays as it is."""
+        if self.arithmetic["execution"] != "eager":
+            images = self._first_batch()[0]
+            self.learner.compile_student(
+                self.method.wants(), images, self.precision, self.arithmetic["execution"], self.display.say
+            )
 
     # ---- the loop ----
 
@@ -185,8 +204,7 @@ class Training:
                 self.memory = recall.remembered(
                     self.teacher, self.config, self.splits, self.images, self.place, self.display.say
                 )
-            if self.kept["compiled"] if self.kept else self.place.compile:
-                self.compile()
+            self.compile()
             self._restore()
             self._saved_at = time.perf_counter()
             while self.epoch < self.config.optim.epochs:

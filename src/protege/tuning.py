@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,39 +27,45 @@ ROUNDS = 3
 
 @dataclass(frozen=True)
 class Choice:
-    """The quickest way, and the median seconds of each."""
+    """The quickest way, the median seconds of each, and what each took the first time."""
 
     name: str
     seconds: dict[str, float]
+    first: dict[str, float]
 
 
-def quickest(what: str, candidates: Mapping[str, Callable[[], object]], device: torch.device) -> Choice:
+def quickest(
+    what: str, candidates: Mapping[str, Callable[[], object]], device: torch.device, rounds: int = ROUNDS
+) -> Choice:
     """`what` says all that the times depend on, but for the machine. The first candidate is the one to stay with."""
     key = _key(what, device)
     known = _known().get(key)
-    if known is not None and known["seconds"].keys() == candidates.keys():
-        return Choice(known["name"], known["seconds"])
-    seconds = _measured(candidates, device)
+    if known is not None and known["seconds"].keys() == known.get("first", {}).keys() == candidates.keys():
+        return Choice(**{field.name: known[field.name] for field in fields(Choice)})
+    taken = _measured(candidates, device, rounds)
+    seconds = {name: median(times[1:]) for name, times in taken.items()}
     first = next(iter(candidates))
     best = min(seconds, key=seconds.__getitem__)
-    choice = Choice(best if seconds[best] < CLEARLY * seconds[first] else first, seconds)
-    _remember(key, {"what": what, "name": choice.name, "seconds": choice.seconds})
+    chosen = best if seconds[best] < CLEARLY * seconds[first] else first
+    choice = Choice(chosen, seconds, {name: times[0] for name, times in taken.items()})
+    _remember(key, {"what": what, **asdict(choice)})
     return choice
 
 
-def _measured(candidates: Mapping[str, Callable[[], object]], device: torch.device) -> dict[str, float]:
-    """In turns, so that a machine that is busy for a while is so to all."""
+def _measured(
+    candidates: Mapping[str, Callable[[], object]], device: torch.device, rounds: int
+) -> dict[str, list[float]]:
+    """In turns, so that a machine that is busy for a while is so to all. The first is warming up."""
     taken: dict[str, list[float]] = {name: [] for name in candidates}
-    for turn in range(ROUNDS + 1):  # the first is warming up
+    for _ in range(rounds + 1):
         for name, work in candidates.items():
-            started = _now(device)
+            started = now(device)
             work()
-            if turn:
-                taken[name].append(_now(device) - started)
-    return {name: median(times) for name, times in taken.items()}
+            taken[name].append(now(device) - started)
+    return taken
 
 
-def _now(device: torch.device) -> float:
+def now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from protege.bench.variants import What
 
 
+CompileOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--compile/--no-compile", help="students by torch.compile (else where it pays in a run of 200 epochs)"
+    ),
+]
+
+
 def bench(
     teacher: Annotated[str, typer.Option("--teacher", help="network of the teacher")] = "resnet34",
     student: Annotated[str, typer.Option("--student", help="network of the student")] = "mobilenet_v2",
@@ -23,7 +31,7 @@ def bench(
     minutes: Annotated[float, typer.Option("--minutes", min=0, help="that it may take; more makes turns longer")] = 5.0,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="turns of each way to train")] = 5,
     slots: Annotated[str, typer.Option("--slots", help="runs at once, for --what slots")] = "1,2,4",
-    compiled: Annotated[bool, typer.Option("--compile", help="also with torch.compile")] = False,
+    compiled: CompileOption = None,
     data: Annotated[str, typer.Option("--data", help="whose images: their size is what matters")] = "cifar10-mini",
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", help="folder of the data (else PROTEGE_DATA, else the cache)")
@@ -47,9 +55,8 @@ def bench(
         rounds=rounds,
         minutes=minutes,
         slots=parse_slots(slots),
-        compiled=compiled,
     )
-    outcome = measure(plan, setting_of(data, data_dir, device, threads), quiet)
+    outcome = measure(plan, setting_of(data, data_dir, device, threads, compiled), quiet)
     if out is not None:
         write(outcome, out, "speed")
     print(outcome.model_dump_json() if as_json else markdown(outcome))

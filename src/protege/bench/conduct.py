@@ -21,7 +21,7 @@ from protege.bench.limits import Rates, limit
 from protege.bench.messages import Facts, Request, Took
 from protege.bench.outcome import Load, Outcome, Row
 from protege.bench.process import Process, free_memory
-from protege.bench.variants import REFERENCE, WORDS, Arithmetic, Pair, Setting, Variant, What, variants
+from protege.bench.variants import REFERENCE, WORDS, Pair, Setting, Variant, What, variants
 from protege.config import Described
 from protege.display import console
 from protege.errors import RunError
@@ -37,15 +37,14 @@ class Plan(Described):
     rounds: int = 5
     minutes: float = 15.0
     slots: tuple[int, ...] = (1, 2, 4)
-    compiled: bool = False
     study_runs: int = 8
 
     def in_order(self) -> list[tuple[Pair, What]]:
         """Studies last, for their time cannot be shortened."""
         return sorted(self.groups, key=lambda group: group[1] == "study")
 
-    def ways(self, what: What, arithmetic: Arithmetic) -> list[Variant]:
-        ways = variants(what, arithmetic, self.slots, self.compiled)
+    def ways(self, what: What, facts: Facts) -> list[Variant]:
+        ways = variants(what, facts.arithmetic, self.slots, facts.execution)
         return [way for way in ways if not self.only or what == "slots" or way.name in self.only]
 
 
@@ -137,7 +136,7 @@ def _share(state: Measuring, left: Sequence[tuple[Pair, What]]) -> float:
     works = [
         study_work(state.facts[pair], plan.study_runs)
         if what == "study"
-        else minimal_work(pair, plan.ways(what, state.facts[pair].arithmetic), state.facts[pair], plan.rounds)
+        else minimal_work(pair, plan.ways(what, state.facts[pair]), state.facts[pair], plan.rounds)
         for pair, what in left
     ]
     remaining = state.began + 60 * plan.minutes - time.monotonic()
@@ -149,7 +148,7 @@ def _share(state: Measuring, left: Sequence[tuple[Pair, What]]) -> float:
 
 def _group(state: Measuring, pair: Pair, what: What, available: float) -> None:
     """The first way is what the others are compared with. Where not all fit into memory at once, it takes part again."""
-    first, *others = state.plan.ways(what, state.facts[pair].arithmetic)
+    first, *others = state.plan.ways(what, state.facts[pair])
     state.say(f"{pair.label}, {WORDS[what]}: {len(others) + 1} ways")
     share = available / (len(others) + 1)
     waiting, begun = others, False

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from protege.arithmetic import Execution
 from protege.bench.limits import Cost, Rates
 from protege.bench.variants import Arithmetic, Pair, Setting, Variant
 from protege.config import Described
@@ -16,6 +17,7 @@ class Facts(Described):
     """What must be known of a pair before it is measured."""
 
     arithmetic: Arithmetic = Field(description="the quicker one here, for student and teacher")
+    execution: Execution = Field(default="eager", description="of the student, in a run of the usual length")
     weights: Path = Field(description="of a teacher that stands in for a trained one")
     student: Cost
     teacher: Cost

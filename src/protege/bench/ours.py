@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from protege import data, process, recall, runs, teacher, train
+from protege.arithmetic import Execution
 from protege.bench.machine import now
 from protege.bench.messages import Took
 from protege.bench.variants import Arithmetic, Pair, Setting, Variant
@@ -96,20 +97,19 @@ def opened(config: RunConfig, place: Place, variant: Variant) -> train.Training:
     planned = train.plan(config, place)
     splits = data.load(config.data, place.data_dir)
     run = runs.start(place.runs, planned.id, train.record_of(planned, splits, place))
-    pin(run, variant.arithmetic, taught=bool(config.teacher), compiled=variant.compiled)
+    pin(run, variant.arithmetic, bool(config.teacher), variant.execution)
     process.settle(run, place)
     training = train.Training(planned, run, splits, place, threading.Event())
     training._saved_at = time.perf_counter()
     _lay_out(training, variant.channels_last)
-    if variant.compiled:
-        training.compile()
+    training.compile()
     return training
 
 
-def pin(run: runs.Run, arithmetic: Arithmetic, taught: bool, compiled: bool = False) -> None:
+def pin(run: runs.Run, arithmetic: Arithmetic, taught: bool, execution: Execution = "eager") -> None:
     """What the run would else choose when it begins."""
     teachers = [arithmetic.teacher] if taught else []
-    record = {"student": arithmetic.student, "seconds": {}, "teachers": teachers, "compiled": compiled}
+    record = {"student": arithmetic.student, "seconds": {}, "teachers": teachers, "execution": execution}
     runs.write_json(run.arithmetic_file, record)
 
 

@@ -10,16 +10,21 @@ import torch.nn.functional as F
 from torch import nn
 
 from protege import data
+from protege.arithmetic import Execution, quickest_execution
 from protege.bench.machine import cost
 from protege.bench.messages import Facts
 from protege.bench.variants import Arithmetic, Pair, Precision, Setting
+from protege.config import check_run
+from protege.data.base import Splits
 from protege.models import build
 from protege.models.config import ModelConfig
 from protege.models.folding import fold_batchnorm
+from protege.models.network import wrap
 from protege.process import keep_freed_memory
 from protege.tuning import quickest
 from protege.views import normalise
 
+USUAL_IMAGES = 200 * 50_000  # that a run trains on
 TRIED_WITH = 32  # images: enough to tell a quick arithmetic from a slow one
 PRECISIONS: tuple[Precision, Precision] = ("fp32", "bf16")
 
@@ -34,8 +39,10 @@ def prepare(pair: Pair, setting: Setting) -> Facts:
     images = normalise(pixels, splits.mean, splits.std)
     student, teacher = (fresh(name, classes).to(device) for name in (pair.student, pair.teacher))
     weights = stand_in(teacher, images, setting.folder / f"{pair.teacher.replace(':', '-')}.pth")
+    arithmetic = quicker(pair, student, teacher, images, device)
     return Facts(
-        arithmetic=quicker(pair, student, teacher, images, device),
+        arithmetic=arithmetic,
+        execution=execution(pair, setting, arithmetic, splits, device),
         weights=weights,
         student=cost(student, size, pair.batch_size),
         teacher=cost(teacher, size, pair.batch_size),
@@ -74,6 +81,20 @@ def quicker(
             "teacher": quickest(f"teacher {pair.teacher} {shown}", asks, device).name,
         }
     )
+
+
+def execution(pair: Pair, setting: Setting, arithmetic: Arithmetic, splits: Splits, device: torch.device) -> Execution:
+    """As asked for, or as a run of the usual length would choose."""
+    if setting.compile is not None:
+        return "compiled" if setting.compile else "eager"
+    config = check_run({"data": setting.data, "model": pair.student, "optim": {"batch_size": pair.batch_size}})
+    student = wrap(fresh(pair.student, len(splits.classes)), config.model).to(device)
+    student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    chosen = torch.arange(pair.batch_size) % len(splits.train)
+    images = normalise(splits.train.pixels[chosen].to(device), splits.mean, splits.std)
+    labels = splits.train.labels[chosen].to(device)
+    steps = USUAL_IMAGES // pair.batch_size
+    return quickest_execution(config, student, (images, labels), arithmetic.student, ("logits",), steps, print)
 
 
 def _step(network: nn.Module, images: torch.Tensor, precision: Precision) -> None:

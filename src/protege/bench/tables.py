@@ -18,8 +18,9 @@ each at this machine's best measured rate for its kind or of copying, whichever 
 
 A row adds one thing to the one before: *allocator*, freed memory is kept for the next step; *loop*, views made by the
 batch from images in memory, no loader processes, a fused optimiser, a teacher whose norms are folded; *layout*, channels
-last; *precision*, bf16 where it is quicker (`--optim.precision auto`); *compile*, `--compile`; *memory*, the teacher's
-logits are remembered. `ours` is all of these but the last: its teacher looks at every image.
+last; *precision*, bf16 where it is quicker (`--optim.precision auto`); *compile*, torch.compile, where it pays within 200
+epochs or is asked for; *memory*, the teacher's logits are remembered. `ours` is all of these but the last: its teacher
+looks at every image.
 
 The reference is `src/protege/bench/reference.py`: PIL transforms image by image, two loader processes, fp32, live teacher.
 Peak memory is that of the process, the loaders' left out.

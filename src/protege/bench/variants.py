@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from protege.arithmetic import Execution
 from protege.config import Described
 from protege.data.config import DataConfig
 
@@ -42,6 +43,9 @@ class Setting(Described):
     data_dir: Path | None = None
     device: str = "cpu"
     threads: int = Field(ge=1)
+    compile: bool | None = Field(
+        default=None, description="students by torch.compile; None: where it pays in a long run"
+    )
     loader_workers: int = Field(default=2, ge=0, description="processes that prepare the reference's batches")
 
     @property
@@ -67,7 +71,7 @@ class Variant(Described):
     allocator: bool = Field(default=True, description="freed memory is kept for the next step; ours always does")
     channels_last: bool = True
     arithmetic: Arithmetic = Arithmetic()
-    compiled: bool = False
+    execution: Execution = "eager"
     known: float = Field(default=0.0, ge=0, le=1, description="share of the images whose views the teacher has seen")
     in_asks: bool = Field(
         default=False, description="epochs in which the teacher is asked about whole batches of its own"
@@ -95,15 +99,15 @@ class Variant(Described):
 
 
 def variants(
-    what: What, arithmetic: Arithmetic, slots: tuple[int, ...] = (1, 2, 4), compiled: bool = False
+    what: What, arithmetic: Arithmetic, slots: tuple[int, ...] = (1, 2, 4), execution: Execution = "eager"
 ) -> list[Variant]:
     """The first is what the others are compared with."""
     if what == "alone":
-        return [*_references("supervised"), *_ladder("supervised", arithmetic, compiled)]
+        return [*_references("supervised"), *_ladder("supervised", arithmetic, execution)]
     if what == "kd":
-        return [*_references("kd"), *_ladder("kd", arithmetic, compiled), *_remembered(arithmetic, compiled)]
+        return [*_references("kd"), *_ladder("kd", arithmetic, execution), *_remembered(arithmetic, execution)]
     if what == "feature":
-        return [*_references("feature"), *_ladder("feature", arithmetic, compiled)]
+        return [*_references("feature"), *_ladder("feature", arithmetic, execution)]
     if what == "slots":
         return _slots(arithmetic, slots)
     return []
@@ -117,7 +121,9 @@ def _references(method: Literal["supervised", "kd", "feature"]) -> list[Variant]
     return [plain, kept]
 
 
-def _ladder(method: Literal["supervised", "kd", "feature"], arithmetic: Arithmetic, compiled: bool) -> list[Variant]:
+def _ladder(
+    method: Literal["supervised", "kd", "feature"], arithmetic: Arithmetic, execution: Execution
+) -> list[Variant]:
     """Ours, as plain as it can be, and then one thing more at a time; the last is what protege does by itself."""
     base = Variant(name="ours, plain", method=method, channels_last=False, in_asks=method == "kd")
     steps = [base.model_copy(update={"adds": "loop", "to": f"{REFERENCE} + allocator"})]
@@ -129,26 +135,26 @@ def _ladder(method: Literal["supervised", "kd", "feature"], arithmetic: Arithmet
     add("layout", channels_last=True)
     if arithmetic.student != "fp32" or (method != "supervised" and arithmetic.teacher != "fp32"):
         add("precision", arithmetic=arithmetic)
-    if compiled:
-        add("compile", compiled=True)
+    if execution != "eager":
+        add("compile", execution=execution)
     steps[-1] = steps[-1].model_copy(update={"name": "ours"})
     return steps
 
 
 def _ours(
-    method: Literal["supervised", "kd"], arithmetic: Arithmetic, compiled: bool = False, **more: object
+    method: Literal["supervised", "kd"], arithmetic: Arithmetic, execution: Execution = "eager", **more: object
 ) -> Variant:
-    fields = {"name": "ours", "method": method, "arithmetic": arithmetic, "compiled": compiled, "in_asks": True}
+    fields = {"name": "ours", "method": method, "arithmetic": arithmetic, "execution": execution, "in_asks": True}
     return Variant.model_validate(fields | more)
 
 
-def _remembered(arithmetic: Arithmetic, compiled: bool) -> list[Variant]:
+def _remembered(arithmetic: Arithmetic, execution: Execution) -> list[Variant]:
     half = {"name": "ours, half remembered", "known": 0.5}
     whole = {"name": "ours, remembered", "known": 1.0, "adds": "memory", "to": "ours"}
     return [
-        _ours("kd", arithmetic, compiled, **half),
-        _ours("kd", arithmetic, compiled, **whole),
-        _ours("supervised", arithmetic, compiled, name="ours, student alone"),
+        _ours("kd", arithmetic, execution, **half),
+        _ours("kd", arithmetic, execution, **whole),
+        _ours("supervised", arithmetic, execution, name="ours, student alone"),
     ]
 
 

@@ -66,7 +66,9 @@ def _opened(request: Request) -> tuple[Theirs | Ours, Took]:
     assert request.pair and request.variant and request.weights
     loop = LOOPS[request.variant.role](request.pair, request.setting, request.variant, request.weights)
     took = loop.passed(1)
-    if took.seconds < LONG or request.variant.compiled:  # a first pass may compile for its smaller last batch
+    if (
+        took.seconds < LONG or request.variant.execution != "eager"
+    ):  # a first pass may compile for its smaller last batch
         took = loop.passed(1)
     return loop, took
 

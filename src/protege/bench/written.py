@@ -18,7 +18,9 @@ from protege.launch.local import cores
 from protege.runs import whole
 
 
-def setting_of(data: str, data_dir: Path | None, device: str, threads: int | None) -> Setting:
+def setting_of(
+    data: str, data_dir: Path | None, device: str, threads: int | None, compiled: bool | None = None
+) -> Setting:
     """What the user said, made definite."""
     from protege.teacher import device_of
 
@@ -31,6 +33,7 @@ def setting_of(data: str, data_dir: Path | None, device: str, threads: int | Non
         data_dir=data_dir.absolute() if data_dir else None,
         device=str(device_of(Place(device=device))),
         threads=threads or cores(),
+        compile=compiled,
     )
 
 

@@ -1,0 +1,105 @@
+"""How a student computes on this machine: in which precision, and whether as one compiled graph. Tried, never guessed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from protege.config import RunConfig
+from protege.models.network import Network, Reader
+from protege.teacher import Precision
+from protege.tuning import Choice, now, quickest
+
+Execution = Literal["eager", "compiled", "graphs"]  # graphs: compiled, and replayed by the GPU without the host
+Reading = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]  # images -> logits and the features that a method wants
+Examples = tuple[Tensor, Tensor]  # images and labels of one batch
+WORTH_COMPILING = 1200.0  # seconds that a run is to take without
+CLEARLY = 0.97  # of the time of a step without
+REPAID = 2.0  # times what compiling costs
+
+
+def compiled(reader: Reader, execution: Execution) -> Reading:
+    return torch.compile(reader, dynamic=False, mode="reduce-overhead" if execution == "graphs" else None)
+
+
+def quickest_precision(config: RunConfig, student: Network, batch: Examples) -> Choice:
+    """fp32 or bf16, by forward and backward of copies of the student: nothing of the run is touched."""
+    steps = {precision: step(student, batch, precision) for precision in ("fp32", "bf16")}
+    return quickest(_described(config, student, batch), steps, batch[0].device)
+
+
+def quickest_execution(
+    config: RunConfig,
+    student: Network,
+    batch: Examples,
+    precision: Precision,
+    read: tuple[str, ...],
+    steps_ahead: int,
+    say: Callable[[str], None],
+) -> Execution:
+    """Whether compiling repays its time within this run. Short runs are not worth the trial."""
+    device = batch[0].device
+    plain = step(student, batch, precision)
+    plain()
+    if _seconds(plain, device) * steps_ahead < WORTH_COMPILING:
+        return "eager"
+    ways: list[Execution] = ["compiled"]
+    if device.type == "cuda" and config.optim.accumulate == 1:  # replaying overwrites gradients that would be added to
+        ways.append("graphs")
+    what = f"{_described(config, student, batch)} {precision} reading {','.join(read)}"
+    say("trying whether torch.compile makes the student quicker here")
+    try:
+        trials = {way: step(student, batch, precision, read, way) for way in ways}
+        choice = quickest(what, {"eager": plain, **trials}, device, rounds=7)
+    except Exception as error:  # no compiler, or a network that it does not understand
+        say(f"torch.compile failed ({str(error).splitlines()[0]}); going on without it")
+        return "eager"
+    best = min(ways, key=choice.seconds.__getitem__)
+    cost, gain = choice.first[best], choice.seconds["eager"] - choice.seconds[best]
+    pays = choice.seconds[best] < CLEARLY * choice.seconds["eager"] and gain * steps_ahead > REPAID * cost
+    say(
+        f"compiling takes {cost:.0f} s and makes a step {gain / choice.seconds['eager']:+.0%} quicker: "
+        + ("it pays" if pays else "it does not pay")
+    )
+    return best if pays else "eager"
+
+
+def step(
+    student: Network,
+    batch: Examples,
+    precision: str,
+    read: tuple[str, ...] = ("logits",),
+    execution: Execution = "eager",
+) -> Callable[[], None]:
+    """Forward and backward of a copy."""
+    images, labels = batch
+    network = copy.deepcopy(student).train()
+    forward: Reading = Reader(network, read)
+    if execution != "eager":
+        forward = compiled(forward, execution)
+
+    def work() -> None:
+        if execution == "graphs":
+            torch.compiler.cudagraph_mark_step_begin()
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            logits, _ = forward(images)
+        F.cross_entropy(logits.float(), labels).backward()
+        network.zero_grad(set_to_none=True)
+
+    return work
+
+
+def _described(config: RunConfig, student: Network, batch: Examples) -> str:
+    classes = len(student.classifier_parameters()[0])
+    return f"student {config.model.model_dump_json()} {tuple(batch[0].shape)} {classes}"
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    started = now(device)
+    work()
+    return now(device) - started

@@ -1,0 +1,185 @@
+"""Compiling is tried before long runs only, and done where it repays its time; a graph that computes something else is not used."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from protege import arithmetic, data, teacher, train
+from protege import runs as folders
+from protege.config import Place, check_run
+from protege.errors import ProtegeError
+from protege.learner import Learner
+from protege.methods.base import Shapes
+from protege.models.network import Reader
+
+SHORT: dict[str, Any] = {
+    "data": {"name": "cifar10-mini", "limit": 100, "heldout": 100},
+    "model": "resnet8",
+    "optim": {"epochs": 1, "batch_size": 60},
+}
+CONFIG = check_run(SHORT)
+LABELS = ("logits",)
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def learner() -> Learner:
+    return Learner.fresh(CONFIG, data.load(CONFIG.data, None), Shapes(0))
+
+
+@pytest.fixture
+def batch() -> tuple[Tensor, Tensor]:
+    return torch.randn(8, 3, 32, 32), torch.zeros(8, dtype=torch.long)
+
+
+@pytest.fixture
+def taking(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Steps that take so many seconds of a clock of our own, and compiling before the first; what was begun is listed."""
+    clock, begun = [0.0], []
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+
+    def times(eager: float, compiled: float, compiling: float) -> list[str]:
+        def step(student: Any, batch: Any, precision: str, read: Any = LABELS, execution: str = "eager") -> Any:
+            begun.append(execution)
+            first = [execution == "compiled"]
+
+            def work() -> None:
+                clock[0] += compiled if execution == "compiled" else eager
+                clock[0] += compiling if first[0] else 0
+                first[0] = False
+
+            return work
+
+        monkeypatch.setattr(arithmetic, "step", step)
+        return begun
+
+    return times
+
+
+def chosen(learner: Learner, batch: Any, steps: int, say: Callable[[str], None] = print) -> str:
+    return arithmetic.quickest_execution(CONFIG, learner.student, batch, "fp32", LABELS, steps, say)
+
+
+def test_a_long_run_compiles_where_that_repays_its_time(learner: Learner, batch: Any, taking: Any) -> None:
+    taking(eager=1.0, compiled=0.5, compiling=30.0)
+    said: list[str] = []
+    assert chosen(learner, batch, 2000, said.append) == "compiled"
+    assert "compiling takes 30 s and makes a step +50% quicker: it pays" in said[-1]
+
+
+@pytest.mark.parametrize(
+    ("compiled", "compiling"), [(1.2, 1.0), (0.98, 0.1), (0.9, 200.0)], ids=["slower", "hardly quicker", "too dear"]
+)
+def test_it_does_not_where_it_does_not(
+    learner: Learner, batch: Any, taking: Any, compiled: float, compiling: float
+) -> None:
+    taking(eager=1.0, compiled=compiled, compiling=compiling)
+    assert chosen(learner, batch, 2000) == "eager"
+
+
+def test_a_short_run_is_not_worth_the_trial(learner: Learner, batch: Any, taking: Any) -> None:
+    begun = taking(eager=1.0, compiled=0.1, compiling=1.0)
+    assert chosen(learner, batch, 1000) == "eager"
+    assert begun == ["eager"]
+
+
+def test_the_trial_is_made_once_on_a_machine(learner: Learner, batch: Any, taking: Any) -> None:
+    taking(eager=1.0, compiled=0.5, compiling=30.0)
+    assert chosen(learner, batch, 2000) == "compiled"
+    taking(eager=1.0, compiled=5.0, compiling=30.0)
+    assert chosen(learner, batch, 2000) == "compiled"
+    assert chosen(learner, batch, 100) == "eager"  # 15 s saved would not repay 30
+
+
+def test_where_the_trial_fails_the_student_stays_as_it_is(
+    learner: Learner, batch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("no compiler here\nat all")
+
+    monkeypatch.setattr(arithmetic, "compiled", fails)
+    monkeypatch.setattr(arithmetic, "WORTH_COMPILING", 0.0)
+    said: list[str] = []
+    assert chosen(learner, batch, 2000, said.append) == "eager"
+    assert said[-1] == "torch.compile failed (no compiler here); going on without it"
+
+
+def test_a_trial_leaves_the_student_untouched(learner: Learner, batch: Any) -> None:
+    before = {name: value.clone() for name, value in learner.state_dict().items()}
+    arithmetic.step(learner.student, batch, "bf16")()
+    assert all(torch.equal(value, before[name]) for name, value in learner.state_dict().items())
+    assert all(parameter.grad is None for parameter in learner.parameters())
+
+
+class Graph:
+    """Stands in for a compiled reader: the same, or not, and it counts."""
+
+    def __init__(self, reader: Reader, factor: float) -> None:
+        self.reader, self.factor, self.batches = reader, factor, [0]
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        self.batches.append(len(images))
+        logits, features = self.reader(images)
+        return logits * self.factor, features
+
+
+@pytest.mark.parametrize(("factor", "used"), [(1.0, True), (1.01, False)])
+def test_a_graph_that_computes_something_else_is_not_used(
+    learner: Learner, batch: Any, monkeypatch: pytest.MonkeyPatch, factor: float, used: bool
+) -> None:
+    monkeypatch.setattr("protege.learner.compiled", lambda reader, execution: Graph(reader, factor))
+    before = {name: value.clone() for name, value in learner.state_dict().items()}
+    said: list[str] = []
+    learner.compile_student(LABELS, batch[0], "fp32", "compiled", said.append)
+    assert (learner.compiled is not None) is used
+    assert ("it computes something else: logits are 1.0% away" in said[-1]) is not used
+    assert all(torch.equal(value, before[name]) for name, value in learner.state_dict().items())
+
+
+def test_a_smaller_last_batch_gets_no_graph_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs: list[Graph] = []
+
+    def compiled(reader: Reader, execution: str) -> Graph:
+        graphs.append(Graph(reader, 1.0))
+        return graphs[-1]
+
+    plain = train.train(SHORT, Place(runs=tmp_path / "a", threads=1, quiet=True))
+    monkeypatch.setattr("protege.learner.compiled", compiled)
+    run = train.train(SHORT, Place(runs=tmp_path / "b", threads=1, quiet=True, compile=True))
+    assert graphs[0].batches == [0, 60, 60]  # the check and the first batch, but not the 40 images of the last
+    assert folders.read_json(run.arithmetic_file)["execution"] == "compiled"
+    assert [line["terms"] for line in run.metrics()] == [line["terms"] for line in plain.metrics()]
+
+
+def test_a_run_that_is_long_enough_tries_and_records_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teacher, "WORTH_TUNING", 100)
+    monkeypatch.setattr(train, "quickest_execution", lambda *_: "compiled")
+    monkeypatch.setattr("protege.learner.compiled", lambda reader, execution: Graph(reader, 1.0))
+    for name, place, expected in (
+        ("a", Place(runs=tmp_path / "a"), "compiled"),
+        ("b", Place(runs=tmp_path / "b", compile=False), "eager"),
+    ):
+        run = train.train(SHORT, place.model_copy(update={"threads": 1, "quiet": True}))
+        assert folders.read_json(run.arithmetic_file)["execution"] == expected, name
+
+
+@pytest.mark.slow
+def test_a_compiled_student_learns_the_same(tmp_path: Path) -> None:
+    plain = train.train(SHORT, Place(runs=tmp_path / "a", threads=1, quiet=True))
+    try:
+        run = train.train(SHORT, Place(runs=tmp_path / "b", threads=1, quiet=True, compile=True))
+    except ProtegeError as error:
+        pytest.skip(str(error))
+    for line, near in zip(plain.metrics(), run.metrics(), strict=True):
+        assert near["terms"]["labels"] == pytest.approx(line["terms"]["labels"], rel=1e-3)
