@@ -19,7 +19,7 @@ from protege.study.probing import keep_probe, kinds, known_probes, probe_all
 PROBE = Probe(seconds_per_image=1e-3, seconds_per_asked=1e-2, seconds_per_look=1e-4, weights=10**6, memory=10**9)
 
 
-def planned(runs: Path, **optim: Any) -> Plan:
+def planned(runs: Path, kd: dict[str, float] | None = None, **optim: Any) -> Plan:
     raw = {
         "question": "how long?",
         "base": {
@@ -28,7 +28,7 @@ def planned(runs: Path, **optim: Any) -> Plan:
             "student": "resnet8",
             "optim": {"epochs": 10, "batch_size": 64} | optim,
         },
-        "arms": {"alone": {"method": "supervised"}, "kd": {"method": {"name": "kd"}}},
+        "arms": {"alone": {"method": "supervised"}, "kd": {"method": {"name": "kd", **(kd or {})}}},
         "seeds": {"report": 3},
     }
     return Plan(study_of("made", raw), Place(runs=runs, device="cpu"))
@@ -53,6 +53,10 @@ def test_what_changes_no_step_needs_no_other_probe(runs: Path) -> None:
     assert set(kinds(plan, left(plan), 1)) == set(kinds(longer, left(longer), 1))
     assert not set(kinds(plan, left(plan), 1)) & set(kinds(bigger, left(bigger), 1))
     assert not set(kinds(plan, left(plan), 1)) & set(kinds(plan, left(plan), 2))  # another number of threads
+    warmer = planned(runs, kd={"temperature": 9.0, "kd_weight": 0.1})
+    assert set(kinds(plan, left(plan), 1)) == set(kinds(warmer, left(warmer), 1))
+    without = planned(runs, kd={"kd_weight": 0.0})
+    assert set(kinds(plan, left(plan), 1)) != set(kinds(without, left(without), 1))
 
 
 def test_a_probe_is_made_once_and_kept(runs: Path) -> None:

@@ -39,13 +39,13 @@ def machine_of(place: Place) -> list[object]:
 
 
 def kind_of(run: PlannedRun, machine: Sequence[object], threads: int) -> str:
-    """Everything that changes the price of a step."""
+    """Everything that changes the price of a step: of a weight or a temperature, only whether there is one."""
     config = run.config
     optim = config.optim.model_dump(include={"batch_size", "accumulate", "optimizer", "clip_norm", "ema", "precision"})
     images = config.data.model_dump(include={"name", "image_size", "classes", "labels"})
     described = [
         config.model.model_dump(mode="json"),
-        config.method.model_dump(mode="json"),
+        {name: bool(value) if isinstance(value, float) else value for name, value in config.method.model_dump().items()},
         config.views.model_dump(mode="json", exclude={"seed"}),
         optim,
         images,
