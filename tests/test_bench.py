@@ -125,7 +125,7 @@ def test_the_teacher_looks_at_what_its_memory_does_not_know(
 def test_ours_trains_in_the_arithmetic_and_layout_that_a_way_names(weights: Path, tmp_path: Path) -> None:
     both = Arithmetic(student="bf16", teacher="bf16")
     lower = Ours(PAIR, Setting(folder=tmp_path, threads=1), way(arithmetic=both), weights).training
-    assert lower.precision == "bf16"
+    assert lower.arithmetic.student == "bf16"
     assert lower.teacher is not None and lower.teacher.voices[0].precision == "bf16"
     convolution = lower.learner.student.get_submodule("module.layer2.0.conv2")
     assert isinstance(convolution, nn.Conv2d)

@@ -123,7 +123,7 @@ def test_a_run_that_is_taken_up_again_keeps_its_arithmetic(tmp_path: Path, monke
     folders.write_json(run.arithmetic_file, folders.read_json(run.arithmetic_file) | {"student": "bf16"})
     seen = []
     finish = training.Training._finish
-    monkeypatch.setattr(training.Training, "_finish", lambda self: (seen.append(self.precision), finish(self)))
+    monkeypatch.setattr(training.Training, "_finish", lambda self: (seen.append(self.arithmetic.student), finish(self)))
     train(described, place)
     assert seen == ["bf16"]
 

@@ -8,9 +8,11 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
-from protege.config import RunConfig
+from protege import runs, teacher
+from protege.config import Described, RunConfig
 from protege.models.network import Network, Reader
 from protege.teacher import Precision
 from protege.tuning import Choice, now, quickest
@@ -18,13 +20,59 @@ from protege.tuning import Choice, now, quickest
 Execution = Literal["eager", "compiled", "graphs"]  # graphs: compiled, and replayed by the GPU without the host
 Reading = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]  # images -> logits and the features that a method wants
 Examples = tuple[Tensor, Tensor]  # images and labels of one batch
+Say = Callable[[str], None]
 WORTH_COMPILING = 1200.0  # seconds that a run is to take without
 CLEARLY = 0.97  # of the time of a step without
 REPAID = 2.0  # times what compiling costs
 
 
+class Chosen(Described):
+    """How a run computes. It changes the last bits, so it is recorded, and a run that is taken up again keeps it."""
+
+    student: Precision = "fp32"
+    execution: Execution = "eager"
+    teachers: tuple[Precision, ...] = ()
+    seconds: dict[str, float] = Field(default={}, description="of a step in each precision that was tried")
+
+
+def recorded(run: runs.Run) -> Chosen | None:
+    file = run.arithmetic_file
+    return Chosen.model_validate(runs.read_json(file)) if file.exists() else None
+
+
+def record(run: runs.Run, chosen: Chosen) -> None:
+    runs.write_json(run.arithmetic_file, chosen.model_dump(mode="json"))
+
+
+def choose(
+    config: RunConfig, student: Network, batch: Examples, batches_ahead: int, compiling: bool | None, say: Say
+) -> Chosen:
+    """What was asked for, and by trial what was left open; short runs and cohorts are not worth the trial."""
+    worth = batches_ahead * config.optim.batch_size >= teacher.WORTH_TUNING
+    precision, seconds = config.optim.precision, {}
+    if precision == "auto":
+        precision = "fp32"
+        if worth:
+            choice = quickest_precision(config, student, batch)
+            precision, seconds = ("bf16" if choice.name == "bf16" else "fp32"), choice.seconds
+    execution: Execution = "compiled" if compiling else "eager"
+    if config.method.cohort > 1:
+        execution = "eager"
+    elif compiling is None and worth:
+        execution = quickest_execution(config, student, batch, precision, batches_ahead, say)
+    return Chosen(student=precision, execution=execution, seconds=seconds)
+
+
 def compiled(reader: Reader, execution: Execution) -> Reading:
-    return torch.compile(reader, dynamic=False, mode="reduce-overhead" if execution == "graphs" else None)
+    """A function, not a module: what holds it must not take its weights for more of its own."""
+    graph = torch.compile(reader, dynamic=False, mode="reduce-overhead" if execution == "graphs" else None)
+
+    def forward(images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        if execution == "graphs":
+            torch.compiler.cudagraph_mark_step_begin()
+        return graph(images)
+
+    return forward
 
 
 def quickest_precision(config: RunConfig, student: Network, batch: Examples) -> Choice:
@@ -38,15 +86,14 @@ def quickest_execution(
     student: Network,
     batch: Examples,
     precision: Precision,
-    read: tuple[str, ...],
-    steps_ahead: int,
-    say: Callable[[str], None],
+    batches_ahead: int,
+    say: Say,
 ) -> Execution:
     """Whether compiling repays its time within this run. Short runs are not worth the trial."""
-    device = batch[0].device
+    device, read = batch[0].device, config.method.wants()
     plain = step(student, batch, precision)
     plain()
-    if _seconds(plain, device) * steps_ahead < WORTH_COMPILING:
+    if _seconds(plain, device) * batches_ahead < WORTH_COMPILING:
         return "eager"
     ways: list[Execution] = ["compiled"]
     if device.type == "cuda" and config.optim.accumulate == 1:  # replaying overwrites gradients that would be added to
@@ -61,7 +108,7 @@ def quickest_execution(
         return "eager"
     best = min(ways, key=choice.seconds.__getitem__)
     cost, gain = choice.first[best], choice.seconds["eager"] - choice.seconds[best]
-    pays = choice.seconds[best] < CLEARLY * choice.seconds["eager"] and gain * steps_ahead > REPAID * cost
+    pays = choice.seconds[best] < CLEARLY * choice.seconds["eager"] and gain * batches_ahead > REPAID * cost
     say(
         f"compiling takes {cost:.0f} s and makes a step {gain / choice.seconds['eager']:+.0%} quicker: "
         + ("it pays" if pays else "it does not pay")
@@ -84,8 +131,6 @@ def step(
         forward = compiled(forward, execution)
 
     def work() -> None:
-        if execution == "graphs":
-            torch.compiler.cudagraph_mark_step_begin()
         with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
             logits, _ = forward(images)
         F.cross_entropy(logits.float(), labels).backward()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from protege import teacher
-from protege.arithmetic import Execution, Reading, compiled
+from protege.arithmetic import Chosen, Reading, compiled
 from protege.config import RunConfig
 from protege.data.base import Splits
 from protege.errors import ModelError
@@ -37,7 +37,6 @@ class Learner(nn.Module):
         self.adapters = adapters
         self.compiled: Reading | None = None  # the student's forward pass
         self.compiled_for: torch.Size | None = None  # a smaller last batch is not worth a graph of its own
-        self.execution: Execution = "eager"
 
     @classmethod
     def fresh(cls, config: RunConfig, splits: Splits, taught_by: Shapes) -> Self:
@@ -53,8 +52,6 @@ class Learner(nn.Module):
 
     def outputs(self, images: Tensor, read: tuple[str, ...]) -> Outputs:
         if self.compiled is not None and images.shape == self.compiled_for and not self.peers:
-            if self.execution == "graphs":
-                torch.compiler.cudagraph_mark_step_begin()
             logits, features = self.compiled(images)
             return Outputs(logits, features, teacher.classifier_of(self.student) if "classifier" in read else None)
         members = [self._one(network, images, read) for network in (self.student, *self.peers)]
@@ -68,26 +65,26 @@ class Learner(nn.Module):
         return Outputs(logits, features, teacher.classifier_of(network) if "classifier" in read else None)
 
     def compile_student(
-        self, read: tuple[str, ...], images: Tensor, precision: str, execution: Execution, say: Callable[[str], None]
+        self, read: tuple[str, ...], images: Tensor, chosen: Chosen, say: Callable[[str], None]
     ) -> None:
         """One graph for the student and batches of this shape; where compiling fails, it is said, and the run goes on without."""
         started = time.perf_counter()
         reader = Reader(self.student, read)
         kept = {name: value.clone() for name, value in self.state_dict().items()}
         try:
-            forward = compiled(reader, execution)
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            forward = compiled(reader, chosen.execution)
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=chosen.student == "bf16"):
                 logits = reader(images)[0].detach().float()
                 self.load_state_dict(kept)
                 same = forward(images)[0].float()
             same.sum().backward()
-            if (distance := ((same - logits).norm() / logits.norm()).item()) > NEAR[precision]:
+            if (distance := ((same - logits).norm() / logits.norm()).item()) > NEAR[chosen.student]:
                 raise ModelError(f"it computes something else: logits are {distance:.1%} away")
         except Exception as error:
             reader.close()
             say(f"torch.compile failed ({str(error).splitlines()[0]}); going on without it")
         else:
-            self.compiled, self.compiled_for, self.execution = forward, images.shape, execution
+            self.compiled, self.compiled_for = forward, images.shape
             say(f"compiled in {time.perf_counter() - started:.0f} s")
         self.zero_grad(set_to_none=True)
         self.load_state_dict(kept)  # the trial has moved running statistics

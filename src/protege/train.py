@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from protege import data, recall, runs, teacher
-from protege.arithmetic import Execution, quickest_execution, quickest_precision
+from protege.arithmetic import Chosen, choose, record, recorded
 from protege.config import Place, RunConfig, check_run, run_id
 from protege.data.base import Splits
 from protege.display import TrainingDisplay
@@ -127,8 +127,8 @@ class Training:
         self.images = splits.train.to(self.device if _fits(splits.train.pixels, self.device) else "cpu")
         self.method = self.config.method
         ahead = self.config.optim.epochs * len(splits.train)
-        begun = run.arithmetic_file.exists()
-        said_in = runs.read_json(run.arithmetic_file)["teachers"] if begun else None
+        begun = recorded(run)
+        said_in = begun.teachers if begun else None
         self.teacher = teacher.load(planned.sources, splits, self.device, ahead, said_in) if planned.sources else None
         self.memory: recall.Remembered | None = None
         # batches of this epoch that the teacher has spoken about, and what it said
@@ -145,42 +145,17 @@ class Training:
         self.history: list[dict[str, Tensor]] = []  # of this epoch, a batch each; on the device, fetched at its end
         self.seconds = 0.0
         self.display = TrainingDisplay(run.id, str(run.path), self.config.optim.epochs, len(self.images), place.quiet)
-        self.arithmetic = self._arithmetic(ahead)
-        self.precision: teacher.Precision = self.arithmetic["student"]
+        self.arithmetic = begun or self._choose()
 
     # ---- the arithmetic ----
 
-    def _arithmetic(self, images_ahead: int) -> dict[str, Any]:
-        """As described, or the quicker one here; recorded, and kept when the run is taken up again."""
-        if self.run.arithmetic_file.exists():
-            return runs.read_json(self.run.arithmetic_file)
-        asked, seconds = self.config.optim.precision, {}
-        if asked == "auto":
-            asked = "fp32"
-            if images_ahead >= teacher.WORTH_TUNING:
-                choice = quickest_precision(self.config, self.learner.student, self._first_batch())
-                asked, seconds = ("bf16" if choice.name == "bf16" else "fp32"), choice.seconds
-        record = {
-            "student": asked,
-            "seconds": seconds,
-            "teachers": [voice.precision for voice in self.teacher.voices] if self.teacher else [],
-            "execution": self._execution(asked, images_ahead),
-        }
-        runs.write_json(self.run.arithmetic_file, record)
-        return record
-
-    def _execution(self, precision: teacher.Precision, images_ahead: int) -> Execution:
-        if self.place.compile is not None or self.learner.peers or images_ahead < teacher.WORTH_TUNING:
-            return "compiled" if self.place.compile else "eager"
-        return quickest_execution(
-            self.config,
-            self.learner.student,
-            self._first_batch(),
-            precision,
-            self.method.wants(),
-            self.config.optim.epochs * self._batches_per_epoch(),
-            self.display.say,
-        )
+    def _choose(self) -> Chosen:
+        student, batches = self.learner.student, self.config.optim.epochs * self._batches_per_epoch()
+        chosen = choose(self.config, student, self._first_batch(), batches, self.place.compile, self.display.say)
+        voices = self.teacher.voices if self.teacher else []
+        chosen = chosen.model_copy(update={"teachers": tuple(voice.precision for voice in voices)})
+        record(self.run, chosen)
+        return chosen
 
     def _first_batch(self) -> tuple[Tensor, Tensor]:
         """Images and labels to try things on."""
@@ -189,12 +164,10 @@ class Training:
         return normalise(pixels, self.splits.mean, self.splits.std), labels
 
     def compile(self) -> None:
-        """As was chosen; a cohort stays as it is."""
-        if self.arithmetic["execution"] != "eager":
+        """As was chosen."""
+        if self.arithmetic.execution != "eager":
             images = self._first_batch()[0]
-            self.learner.compile_student(
-                self.method.wants(), images, self.precision, self.arithmetic["execution"], self.display.say
-            )
+            self.learner.compile_student(self.method.wants(), images, self.arithmetic, self.display.say)
 
     # ---- the loop ----
 
@@ -293,7 +266,7 @@ class Training:
         read = self.method.wants()
         said = self._said(rendered)
         images = normalise(rendered.pixels, self.splits.mean, self.splits.std)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.arithmetic.student == "bf16"):
             student = self.learner.outputs(images, read)
             progress = Progress(self.epoch, self.config.optim.epochs)
             return self.method.terms(student, said, batch, self.learner.adapters, progress), student

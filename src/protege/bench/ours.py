@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from protege import data, process, recall, runs, teacher, train
-from protege.arithmetic import Execution
+from protege.arithmetic import Chosen, Execution, record
 from protege.bench.machine import now
 from protege.bench.messages import Took
 from protege.bench.variants import Arithmetic, Pair, Setting, Variant
@@ -108,9 +108,8 @@ def opened(config: RunConfig, place: Place, variant: Variant) -> train.Training:
 
 def pin(run: runs.Run, arithmetic: Arithmetic, taught: bool, execution: Execution = "eager") -> None:
     """What the run would else choose when it begins."""
-    teachers = [arithmetic.teacher] if taught else []
-    record = {"student": arithmetic.student, "seconds": {}, "teachers": teachers, "execution": execution}
-    runs.write_json(run.arithmetic_file, record)
+    teachers = (arithmetic.teacher,) if taught else ()
+    record(run, Chosen(student=arithmetic.student, execution=execution, teachers=teachers))
 
 
 def _lay_out(training: train.Training, channels_last: bool) -> None:

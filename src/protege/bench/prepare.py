@@ -93,8 +93,8 @@ def execution(pair: Pair, setting: Setting, arithmetic: Arithmetic, splits: Spli
     chosen = torch.arange(pair.batch_size) % len(splits.train)
     images = normalise(splits.train.pixels[chosen].to(device), splits.mean, splits.std)
     labels = splits.train.labels[chosen].to(device)
-    steps = USUAL_IMAGES // pair.batch_size
-    return quickest_execution(config, student, (images, labels), arithmetic.student, ("logits",), steps, print)
+    batches = USUAL_IMAGES // pair.batch_size
+    return quickest_execution(config, student, (images, labels), arithmetic.student, batches, print)
 
 
 def _step(network: nn.Module, images: torch.Tensor, precision: Precision) -> None:
