@@ -108,7 +108,7 @@ def test_where_the_trial_fails_the_student_stays_as_it_is(
         raise RuntimeError("no compiler here\nat all")
 
     monkeypatch.setattr(arithmetic, "compiled", fails)
-    monkeypatch.setattr(arithmetic, "WORTH_COMPILING", 0.0)
+    monkeypatch.setitem(arithmetic.WORTH_COMPILING, "cpu", 0.0)
     said: list[str] = []
     assert chosen(learner, batch, 2000, said.append) == "eager"
     assert said[-1] == "torch.compile failed (no compiler here); going on without it"

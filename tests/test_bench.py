@@ -22,7 +22,7 @@ from protege.bench.machine import cost
 from protege.bench.messages import Facts, Grown, Reply, Request, Took
 from protege.bench.ours import Ours
 from protege.bench.outcome import Load, Outcome, Row, factors
-from protege.bench.prepare import fresh, stand_in
+from protege.bench.prepare import fresh, prepare, stand_in
 from protege.bench.theirs import Theirs, pictures_of
 from protege.bench.variants import Arithmetic, Pair, Setting, Variant, What, variants
 from protege.bench.worker import answers
@@ -362,12 +362,24 @@ def test_the_files_are_named_for_hardware_and_date_and_the_figures_are_labelled(
 def test_a_whole_measurement_in_processes_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     plan = Plan(groups=((PAIR, "alone"),), only=("reference", "ours"), rounds=2, minutes=0.01)
-    outcome = measure(plan, Setting(folder=tmp_path, threads=1, loader_workers=0), quiet=True)
+    outcome = measure(plan, Setting(folder=tmp_path, threads=1, loader_workers=0, compile=False), quiet=True)
     assert [row.variant.name for row in outcome.rows] == ["reference", "ours"]
     for row in outcome.rows:
         assert not row.problem
         assert len(row.images_per_second) == 2 and row.speed > 0
         assert row.fraction > 0 and row.peak_memory > 10**7
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, "graphs"), (True, "compiled"), (False, "eager")])
+def test_students_are_compiled_where_it_pays_unless_one_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool | None, expected: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("protege.bench.prepare.quickest_execution", lambda *_: "graphs")
+    facts = prepare(PAIR, Setting(folder=tmp_path, threads=1, compile=asked))
+    assert facts.execution == expected
+    last = variants("alone", facts.arithmetic, execution=facts.execution)[-1]
+    assert (last.name, last.execution) == ("ours", expected)
 
 
 class Scripted:
