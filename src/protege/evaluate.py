@@ -10,19 +10,22 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from protege import data, runs, stats, teacher
+from protege import data, runs, teacher
 from protege.config import Place, TeacherConfig
 from protege.data.base import Images, Splits
 from protege.errors import DataError, RunError
 from protege.methods.base import Method, Outputs, Shapes
 from protege.models.network import Network
 from protege.views import normalise
+
+if TYPE_CHECKING:
+    from protege.stats import Verdict
 
 BINS = 15  # of the calibration error
 
@@ -285,7 +288,9 @@ def logits_of(run: runs.Run, split: str, which: str = "final") -> tuple[Tensor, 
     return tensors["logits"], tensors["labels"]
 
 
-def compare(treatment: Sequence[runs.Run], control: Sequence[runs.Run]) -> stats.Verdict:
+def compare(treatment: Sequence[runs.Run], control: Sequence[runs.Run]) -> Verdict:
     """What may be said of the difference in held-out accuracy of two arms: in the same order of seeds, a run each."""
+    from protege import stats  # scipy, which no training waits for
+
     arms = [[100 * run.result()["heldout_accuracy"] for run in arm] for arm in (treatment, control)]
     return stats.verdict(stats.effect(*arms, paired=len(arms[0]) == len(arms[1])))
