@@ -17,6 +17,7 @@ from protege.data.base import Splits
 from protege.errors import ModelError
 from protege.methods.base import Outputs, Shapes
 from protege.models import build
+from protege.models.depthwise import spare_depthwise
 from protege.models.network import Network, Reader, wrap
 
 NEAR = {"fp32": 1e-3, "bf16": 0.05}  # of the logits' norm: how far compiled ones may be from plain ones
@@ -45,7 +46,7 @@ class Learner(nn.Module):
         cohort = []
         for member in range(config.method.cohort):
             torch.manual_seed(mixed(config.seed, "weights", member))
-            cohort.append(wrap(build(config.model, classes), config.model))
+            cohort.append(spare_depthwise(wrap(build(config.model, classes), config.model)))
         torch.manual_seed(mixed(config.seed, "adapters"))
         shapes = teacher.shapes_of(cohort[0], size, splits.images)
         return cls(cohort[0], cohort[1:], config.method.adapters(shapes, taught_by))

@@ -18,6 +18,7 @@ from protege.data.config import DataConfig
 from protege.errors import ConfigError, DataError, ModelError, RunError
 from protege.methods.base import Classifier, Outputs, Shapes
 from protege.models import build
+from protege.models.depthwise import spare_depthwise
 from protege.models.folding import fold_batchnorm
 from protege.models.network import Network, load_weights, wrap
 from protege.tuning import quickest
@@ -197,7 +198,7 @@ def _voice(source: Source, splits: Splits, device: torch.device) -> Voice:
             f"The teacher {name} knows {classes} classes, but {splits.name} here has {len(splits.classes)}. Use the same data for both."
         )
     shapes = shapes_of(network, splits.train.pixels.shape[-1])  # before its norms are folded away
-    folded = fold_batchnorm(network).to(device).eval().requires_grad_(False)
+    folded = spare_depthwise(fold_batchnorm(network)).to(device).eval().requires_grad_(False)
     return Voice(folded.to(memory_format=torch.channels_last), mean, std, name, digest(file), shapes)  # type: ignore[call-overload]
 
 

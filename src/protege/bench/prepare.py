@@ -18,6 +18,7 @@ from protege.config import check_run
 from protege.data.base import Splits
 from protege.models import build
 from protege.models.config import ModelConfig
+from protege.models.depthwise import spare_depthwise
 from protege.models.folding import fold_batchnorm
 from protege.models.network import wrap
 from protege.process import keep_freed_memory
@@ -71,8 +72,8 @@ def quicker(
 ) -> Arithmetic:
     """By trial, as `--optim.precision auto` has it. A real teacher must say the same in bf16, which one without knowledge cannot show."""
     shown = f"{tuple(images.shape)} for the benchmark"
-    learning = student.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    asked = fold_batchnorm(teacher).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    learning = spare_depthwise(student).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    asked = spare_depthwise(fold_batchnorm(teacher)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     steps: dict[str, Callable[[], object]] = {one: lambda one=one: _step(learning, images, one) for one in PRECISIONS}
     asks: dict[str, Callable[[], object]] = {one: lambda one=one: _ask(asked, images, one) for one in PRECISIONS}
     return Arithmetic.model_validate(
@@ -88,7 +89,7 @@ def execution(pair: Pair, setting: Setting, arithmetic: Arithmetic, splits: Spli
     if setting.compile is not None:
         return "compiled" if setting.compile else "eager"
     config = check_run({"data": setting.data, "model": pair.student, "optim": {"batch_size": pair.batch_size}})
-    student = wrap(fresh(pair.student, len(splits.classes)), config.model).to(device)
+    student = spare_depthwise(wrap(fresh(pair.student, len(splits.classes)), config.model)).to(device)
     student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     chosen = torch.arange(pair.batch_size) % len(splits.train)
     images = normalise(splits.train.pixels[chosen].to(device), splits.mean, splits.std)
