@@ -74,7 +74,7 @@ def test_a_long_run_compiles_where_that_repays_its_time(learner: Learner, batch:
     taking(eager=1.0, compiled=0.5, compiling=30.0)
     said: list[str] = []
     assert chosen(learner, batch, 2000, said.append) == "compiled"
-    assert "compiling takes 30 s and makes a step +50% quicker: it pays" in said[-1]
+    assert "compiling takes 30 s, a step is 50% quicker: it pays" in said[-1]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,9 @@ def test_it_does_not_where_it_does_not(
     learner: Learner, batch: Any, taking: Any, compiled: float, compiling: float
 ) -> None:
     taking(eager=1.0, compiled=compiled, compiling=compiling)
-    assert chosen(learner, batch, 2000) == "eager"
+    said: list[str] = []
+    assert chosen(learner, batch, 2000, said.append) == "eager"
+    assert said[-1].endswith(f"{'slower' if compiled > 1 else 'quicker'}: it does not pay")
 
 
 def test_a_short_run_is_not_worth_the_trial(learner: Learner, batch: Any, taking: Any) -> None:

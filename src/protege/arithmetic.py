@@ -109,10 +109,9 @@ def quickest_execution(
     best = min(ways, key=choice.seconds.__getitem__)
     cost, gain = choice.first[best], choice.seconds["eager"] - choice.seconds[best]
     pays = choice.seconds[best] < CLEARLY * choice.seconds["eager"] and gain * batches_ahead > REPAID * cost
-    say(
-        f"compiling takes {cost:.0f} s and makes a step {gain / choice.seconds['eager']:+.0%} quicker: "
-        + ("it pays" if pays else "it does not pay")
-    )
+    share = gain / choice.seconds["eager"]
+    verdict = "it pays" if pays else "it does not pay"
+    say(f"compiling takes {cost:.0f} s, a step is {abs(share):.0%} {'quicker' if gain > 0 else 'slower'}: {verdict}")
     return best if pays else "eager"
 
 
