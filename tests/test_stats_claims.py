@@ -55,6 +55,12 @@ def test_no_effect_is_said_with_the_smallest_that_such_seeds_would_have_shown() 
     assert "true differences below 0.29 points are missed" in said.sentence
 
 
+def test_no_difference_of_more_than_all_points_is_spoken_of() -> None:
+    """Two pairs of seeds of a study that was really made: +5.32 points, of which those seeds could show none below 222."""
+    said = verdict(effect([44.0, 41.7], [37.9, 37.1], paired=True), adjusted_p=0.9, comparisons=9).sentence
+    assert said.endswith("and with this many seeds, hardly any true difference would be found.")
+
+
 def test_being_alike_is_claimed_only_with_an_equivalence_test_behind_it() -> None:
     shown = equivalence(LOGIT_SEEDS, ALONE, 0.5, paired=False)
     not_shown = equivalence(LOGIT_SEEDS, ALONE, 0.1, paired=False)

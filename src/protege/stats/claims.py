@@ -64,6 +64,8 @@ def _sentence(*parts: str) -> str:
 def _missed(test: Comparison, level: float, unit: str) -> str:
     """The other half of "not shown": what so many seeds could not have shown."""
     smallest = smallest_visible(test.standard_error, test.degrees, level=level)
+    if unit == "points" and smallest > 100:
+        return "and with this many seeds, hardly any true difference would be found"
     size = f"{smallest:.{_decimals(test.standard_error)}f} {unit}"
     return f"and with this many seeds, true differences below {size} are missed more than once in five times"
 
