@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from protege import stats
-from protege.study.effects import answer
+from protege.study.answer import answer
 from protege.study.findings import (
     Bootstrap,
     Budget,
@@ -233,6 +233,9 @@ def findings(arms: Mapping[str, Sequence[float | None]] | None = None, **fields:
                 processor="AMD EPYC",
                 threads=(1,),
                 torch="2.13.0",
+                python="3.12.1",
+                numpy="2.4.6",
+                system="Linux 6.1 x86_64",
                 protege="0.1.0",
                 git=None,
                 host="here",
@@ -316,6 +319,7 @@ def _published(measured: float) -> PublishedRow:
         measured=measured,
         measured_sd=0.5,
         measured_seeds=3,
+        measured_interval=Interval(low=measured - 1, high=measured + 1),
         difference=measured - 73.07,
         note="the first of its tables",
     )

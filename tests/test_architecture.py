@@ -13,7 +13,7 @@ SOURCE = Path(protege.__file__).parent
 STATIONS = [
     ["cli"],
     ["options", "tables"],
-    ["demo", "remember"],
+    ["demo", "remember", "study_verbs"],
     ["report", "export", "bench"],
     ["study"],
     ["launch"],

@@ -169,3 +169,45 @@ def test_a_drawing_is_well_formed_and_named_whatever_the_names(drawn: str) -> No
 def test_a_drawing_has_no_colour_of_its_own(drawn: str) -> None:
     """So that one drawing serves light, dark and paper."""
     assert not re.search(r"#[0-9a-f]{3,6}\b|rgb\(|(?:fill|stroke)=", drawn.replace(NASTY, ""))
+
+
+# ---- names ----
+
+
+def test_names_too_long_for_the_end_of_a_line_stand_below_in_full() -> None:
+    long = [f"weight (ce_weight 0.{number}, kd_weight 0.{10 - number})" for number in (1, 3)]
+    drawn = str(lines([curve(name, [1.0, 2.0], f"hue{number}") for number, name in enumerate(long)], "", "epoch", "%"))
+    assert all(f">{name}<" in drawn for name in long) and "…" not in drawn
+    beside = str(lines([curve("kd", [1.0, 2.0]), curve("alone", [1.0, 1.5])], "", "epoch", "%"))
+    assert height(drawn) > height(beside)
+
+
+def test_long_names_of_points_stand_below_in_full() -> None:
+    dots = [Dot(f"weight (ce_weight 0.{n}, kd_weight 0.9)", n, 90 + n, 0.1, None, f"hue{n}", "") for n in (1, 2)]
+    drawn = str(scatter(dots, "", "parameters", "accuracy"))
+    assert all(f">{dot.label}<" in drawn for dot in dots)
+    assert "tie" not in drawn
+
+
+def height(drawn: str) -> float:
+    found = re.search(r'viewBox="0 0 [\d.]+ ([\d.]+)"', drawn)
+    assert found
+    return float(found[1])
+
+
+def test_a_calibration_error_is_printed_whole() -> None:
+    bins = [Bin(0.5, 0.5, 10)]
+    for count in (1, 2):
+        diagrams = [Diagram("as trained", "ECE 11.63 ± 1.02 %", bins)] * count
+        assert "as trained: ECE 11.63 ± 1.02 %<" in str(reliability(diagrams, "kd (3 runs)", "hue0"))
+
+
+def test_the_line_at_zero_does_not_cross_figures() -> None:
+    """A minus beside it could not be seen: figures stand between the pieces of the line."""
+    row = ForestRow("kd", "-1.58 [-2.00, +2.00], n 2", -1.58, (-2.0, 2.0), None, False, "hue0")
+    drawn = str(forest([row, row], "points", "points"))
+    zeros = re.findall(r'<line x1="[^"]+" y1="([^"]+)" x2="[^"]+" y2="([^"]+)" class="zero"/>', drawn)
+    said = [float(y) for y in re.findall(r'y="([^"]+)" class="dim" text-anchor="end">-1.58', drawn)]
+    assert len(zeros) == len(said) == 2
+    for (top, bottom), (own, after) in zip(zeros, [(said[0], said[1]), (said[1], 1e9)], strict=True):
+        assert own <= float(top) < float(bottom) < after - 8

@@ -114,6 +114,21 @@ def test_findings_that_cannot_be_read_are_named(runs: Path, content: str) -> Non
         asked("--runs", runs)
 
 
+def test_findings_of_an_earlier_version_are_read(runs: Path) -> None:
+    study(runs)
+    file = runs / "studies" / "tiny-01234567" / "findings.json"
+    old = json.loads(file.read_text())
+    del old["differs"]
+    for name in ("python", "numpy", "system"):
+        del old["hardware"][0][name]
+    for one in old["published"]:
+        del one["measured_interval"]
+    file.write_text(json.dumps(old))
+    asked("--runs", runs)
+    page = (file.parent / "report" / "report.html").read_text()
+    assert "NVIDIA H200, 1 thread, torch 2.13.0: 10 runs" in page
+
+
 def test_making_a_report_twice_gives_the_same_files(runs: Path, tmp_path: Path) -> None:
     study(runs)
     for name in ("a", "b"):

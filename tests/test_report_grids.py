@@ -10,6 +10,7 @@ from report_cases import findings
 from protege.report.blocks import Figures
 from protege.report.material import collect
 from protege.report.sections.grids import grids
+from protege.report.table import Table
 from protege.study.findings import Grid
 from protege.study.summaries import summary_of
 
@@ -65,4 +66,31 @@ def test_luck_is_said_under_the_drawing(tmp_path: Path) -> None:
     assert section is not None
     figures = [block for block in section.blocks if isinstance(block, Figures)]
     assert "the best would lead the mean by 0.50 points by luck" in figures[0].caption
-    assert "1 seed(s) a point" in figures[0].caption
+    assert "1 seed a point" in figures[0].caption
+
+
+def test_a_field_that_goes_with_another_needs_no_axis_of_its_own(tmp_path: Path) -> None:
+    """Two weights whose sum is one are one line along the first; with a temperature they are a heat map of two."""
+    weights = [{"a.ce_weight": w, "a.kd_weight": 1 - w} for w in (0.1, 0.3, 0.5, 0.7, 0.9)]
+    (drawn,) = drawings(weights, tmp_path, split="test")
+    assert "<rect" not in drawn and ">ce_weight (and kd_weight with it)<" in drawn
+    assert [mark in drawn for mark in (">0.2<", ">0.4<", ">0.6<", ">0.8<")] == [True] * 4  # steps, not powers of ten
+    points = [{"a.temperature": t, **weight} for t in (2, 4) for weight in weights]
+    (heated,) = drawings(points, tmp_path)
+    assert heated.count("<rect") == 10 and "temperature (down), ce_weight (across)" in heated
+
+
+def test_the_chosen_value_of_one_field_is_ringed(tmp_path: Path) -> None:
+    (drawn,) = drawings([{"method.temperature": value} for value in (1, 2, 4)], tmp_path)
+    assert drawn.count("hollow") == 1
+    (other,) = drawings([{"method.temperature": value} for value in (1, 2, 3)], tmp_path)
+    assert "hollow" not in other  # 4 was chosen
+
+
+def test_where_nothing_was_chosen_no_budget_is_listed(tmp_path: Path) -> None:
+    titles = []
+    for found in (findings(), findings(selections=())):
+        section = grids(collect(found, tmp_path))
+        assert section is not None
+        titles.append([block.title for block in section.blocks if isinstance(block, Table)])
+    assert "Tuning budgets" in titles[0] and "Tuning budgets" not in titles[1]

@@ -91,11 +91,22 @@ def test_held_out_evaluations_stand_in_while_the_test_set_is_sealed(tmp_path: Pa
 def test_many_arms_are_spread_over_charts_that_repeat_what_they_are_compared_with() -> None:
     arms = {f"arm {number}": TAUGHT for number in range(2 * IN_ONE_CHART)}
     shown = panels(subjects(findings({"alone": ALONE, **arms})))
-    assert [panel.title for panel in shown] == ["(1 of 2)", "(2 of 2)"]
+    assert [panel.title for panel in shown] == ["Part 1 of 2", "Part 2 of 2"]
     for panel in shown:
         assert [one.label for one in panel.subjects][:2] == ["teacher big", "alone"]
         assert len(panel.subjects) == 2 + IN_ONE_CHART
     assert len({one.style for one in shown[0].subjects}) == 2 + IN_ONE_CHART
+
+
+def test_the_configurations_of_an_arm_stay_together_in_a_chart_of_its_name() -> None:
+    made = []
+    for arm, count in (("temperature", 5), ("weight", 4)):
+        for value in range(count):
+            name = f"{arm} ({value})"
+            made.append(cell(name, [row("report", name, 0, 70.0)], arm=arm, values={f"method.{arm}": value}))
+    shown = panels(subjects(findings().model_copy(update={"cells": tuple(made)})))
+    assert [panel.title for panel in shown] == ["temperature", "weight"]
+    assert [len(panel.subjects) - 1 for panel in shown] == [5, 4]  # and the teacher
 
 
 def test_an_arm_has_one_colour_in_all_pairs() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -101,14 +102,39 @@ def first_words(source: str) -> str:
 
 
 def test_the_first_line_of_a_reduced_study_says_that_it_is_reduced(tmp_path: Path) -> None:
-    reduced = findings(scale="reduced")
-    assert first_words(page(reduced, tmp_path)).startswith("This is a reduced-scale run")
-    assert markdown_page(page_of(collect(reduced, tmp_path))).startswith("**This is a reduced-scale run")
+    reduced = findings(scale="reduced", differs="a resnet20 teaches, 3 seeds instead of 5")
+    said = "This is a reduced-scale run of the study: a resnet20 teaches, 3 seeds instead of 5. It shows that"
+    made = page(reduced, tmp_path)
+    assert first_words(made).startswith(said) and made.count("a resnet20 teaches, 3 seeds") == 1
+    assert markdown_page(page_of(collect(reduced, tmp_path))).startswith(f"**{said}")
+    without = first_words(page(findings(scale="reduced"), tmp_path))
+    assert without.startswith("This is a reduced-scale run of the study. It shows that")
     assert first_words(page(findings(), tmp_path)) == "tiny"
 
 
 def test_the_first_line_of_an_unfinished_study_says_so(tmp_path: Path) -> None:
-    assert first_words(page(findings(complete=False), tmp_path)).startswith("This report is not complete")
+    found = findings(complete=False)
+    costs = found.costs.model_copy(update={"finished": 5, "runs": 9})
+    made = page(found.model_copy(update={"costs": costs}), tmp_path)
+    assert first_words(made).startswith("This report is not complete: 5 of 9 runs are finished, and ")
+
+
+def test_the_title_is_the_question_with_a_capital(tiny: str) -> None:
+    assert "<h1>Does it help?</h1>" in tiny
+
+
+def test_a_picture_and_a_title_stand_once(tiny: str) -> None:
+    """The head's picture is that of the one panel of networks; a table called like its section has no title of its own."""
+    titles = re.findall(r"<h[23]>(.*?)</h[23]>", tiny)
+    assert len(titles) == len(set(titles))
+    drawings = re.findall(r"<svg.*?</svg>", tiny, re.DOTALL)
+    assert len(drawings) == len(set(drawings))
+
+
+def test_the_environment_is_told_at_the_head_and_in_the_table_of_machines(tiny: str) -> None:
+    assert "NVIDIA H200, 1 thread, torch 2.13.0, Python 3.12.1, numpy 2.4.6, Linux 6.1 x86_64: 10 runs" in tiny
+    table = tiny[tiny.index('id="table-hardware"') :]
+    assert "3.12.1 2.4.6 Linux 6.1 x86_64" in " ".join(Tags(table[: table.index("</table>")]).text)
 
 
 def test_the_answer_comes_before_everything_else_and_has_one_picture(tiny: str) -> None:
@@ -156,8 +182,79 @@ def test_a_sealed_study_shows_held_out_accuracy_and_no_test_score(tmp_path: Path
 def test_published_figures_stand_beside_ours_with_what_differs(tiny: str) -> None:
     section = tiny[tiny.index('id="published"') : tiny.index('id="curves"')]
     said = " ".join(Tags(section).text)
-    assert "73.07 72.58 ± 0.50 -0.49" in said
+    assert "73.07 72.58 ± 0.50 71.58 to 73.58 3 -0.49" in said
     assert "ten epochs instead of two hundred" in said
+
+
+def test_small_published_figures_keep_their_decimals(tmp_path: Path) -> None:
+    """A divergence of 0.0241 is not 0.02."""
+    (one,) = findings().published
+    small = {"measure": "kl_t4", "published": 0.0241, "measured": 0.0312, "difference": 0.0071, "measured_sd": 0.0011}
+    found = findings(published=(one, one.model_copy(update={**small, "measured_interval": None})))
+    made = page(found, tmp_path)
+    assert 'id="table-published_in_units"' in made and 'id="table-published"' in made
+    table = made[made.index('id="table-published_in_units"') :]
+    said = " ".join(Tags(table[: table.index("</table>")]).text)
+    assert "0.0241 0.0312 ± 0.0011 3 +0.0071" in said
+
+
+def test_a_third_with_too_few_evaluations_is_not_drawn_alone(tmp_path: Path) -> None:
+    """Twelve epochs have four in their last third; evaluated every fifth, one."""
+    found = findings()
+    write_runs(found, tmp_path)
+    assert "the last third: held-out accuracy" in page(found, tmp_path)
+    for file in tmp_path.glob("*/metrics.jsonl"):
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        for line in lines:
+            if (line["epoch"] + 1) % 5:
+                del line["heldout_accuracy"], line["heldout_nll"]
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    made = page(found, tmp_path)
+    assert "held-out accuracy %" in made and "the last third" not in made
+
+
+def test_a_mark_on_all_would_be_none(tmp_path: Path) -> None:
+    several = page(findings({"alone": ALONE, "a": TAUGHT, "b": TAUGHT}), tmp_path)
+    effects = several[several.index('id="table-effects"') : several.index('id="results"')]
+    assert "marked" not in effects  # both are primary
+    one = page(findings(), tmp_path)
+    assert 'class="marked"' in one[one.index('id="table-effects"') : one.index('id="results"')]
+
+
+def test_notes_speak_only_of_what_the_table_has(tmp_path: Path) -> None:
+    found = findings()
+    assert "temperature is fitted on held-out" in page(found, tmp_path)
+    rows = [one.model_copy(update={"test": {}}) for one in found.runs]
+    bare = {
+        which: {name: one for name, one in scores.items() if not name.startswith("scaled")}
+        for which, scores in found.cells[0].test.items()
+    }
+    cells = tuple(one.model_copy(update={"test": bare}) for one in found.cells)
+    teachers = tuple(one.model_copy(update={"test": {}}) for one in found.teachers)
+    chosen_nothing = {"cells": cells, "teachers": teachers, "runs": tuple(one for one in rows if one.role != "select")}
+    made = page(found.model_copy(update=chosen_nothing), tmp_path)
+    assert "temperature is fitted" not in made and "all selection runs of the arm" not in made
+    assert "brought along" not in made
+
+
+def test_every_network_has_its_column_in_a_table_of_classes(tmp_path: Path) -> None:
+    """A teacher, five alone and six taught go into one chart; none of them is left out of its table."""
+    arms = {"alone": ALONE} | {f"arm {number}": TAUGHT for number in range(10)}
+    found = findings(arms)
+    lone = [one.model_copy(update={"alone": one.arm in ("alone", *list(arms)[1:5])}) for one in found.cells]
+    found = found.model_copy(update={"cells": tuple(lone)})
+    write_runs(found, tmp_path)
+    made = page(found, tmp_path)
+    heads = " ".join(re.findall(r'id="table-per_class.*?</thead>', made, re.DOTALL))
+    assert heads.count("<th scope") == 2 + 12
+    assert all(f">{arm}</button>" in heads for arm in arms)
+
+
+def test_a_command_that_is_the_same_for_all_stands_once_in_the_ledger(tmp_path: Path) -> None:
+    (entry,) = findings().ledger
+    lines = tuple({**entry, "command": "protege study run tiny.yaml --slots 7"} for _ in range(3))
+    made = page(findings(ledger=lines), tmp_path)
+    assert made.count("--slots 7") == 1
 
 
 def test_the_teachers_time_is_counted(tiny: str) -> None:

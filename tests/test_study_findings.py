@@ -7,13 +7,18 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from protege.study.arms import cell_key
-from protege.study.effects import answer, hypotheses
-from protege.study.findings import Effect, Findings, RunRow, Scores
+from protege import stats
+from protege.study import effects
+from protege.study.answer import answer, how_far
+from protege.study.arms import cell_key, cell_label
+from protege.study.effects import Member, hypotheses
+from protege.study.findings import Cell, Costs, Effect, Findings, RunRow, Scores, Selection
+from protege.study.gather import noisy_choices
 from protege.study.load import study_of
 from protege.study.measures import MEASURES, scores
 from protege.study.rows import by_seed
 from protege.study.rows import test_value as value_of
+from protege.study.schema import Hypothesis
 from protege.study.summaries import summary_of
 from protege.study.summaries import test_summaries as summaries_of
 
@@ -36,13 +41,18 @@ def row(seed: int, accuracy: float, **changes: Any) -> RunRow:
 def effect(**changes: Any) -> Effect:
     given = {
         "primary": True,
+        "control": "alone",
+        "pair": None,
+        "measure": "accuracy",
+        "seeds": (0, 1, 2),
         "treatment": "kd",
         "outcome": "undecided",
         "difference": 0.1,
         "sentence": "So it is.",
         "family": 3,
     }
-    return Effect.model_construct(**(given | changes))
+    made = given | changes
+    return Effect.model_construct(key=f"{made['treatment']} - {made['control']}", **made)
 
 
 def test_fractions_are_told_in_percent_and_nats_as_they_are() -> None:
@@ -75,8 +85,6 @@ def test_what_was_not_measured_is_left_out_and_not_zero() -> None:
 def test_without_hypotheses_every_arm_is_compared_with_the_student_alone() -> None:
     arms = {"plain": {"method": "supervised"}, "kd": {"method": "kd"}, "dkd": {"method": "dkd"}}
     study = study_of("made", {"question": "?", "base": {"teacher": "resnet14", "student": "resnet8"}, "arms": arms})
-    from protege.study.findings import Cell
-
     cells = [Cell.model_construct(key=arm, arm=arm, alone=arm == "plain", pair=None) for arm in arms]
     found = hypotheses(study, cells)
     assert [(one.treatment, one.control, one.test) for one in found] == [
@@ -94,9 +102,55 @@ def test_several_primary_comparisons_are_counted_by_outcome() -> None:
         [effect(treatment="a", outcome="higher", difference=0.5), effect(treatment="b"), effect(treatment="c")]
     )
     assert found == (
-        "Of 3 comparisons (p-values corrected for 3), treatment against control: "
-        "higher in 1 (a +0.50), not shown to differ in 2 (b +0.10; c +0.10)."
+        "Of 3 comparisons of accuracy (points, 3 seeds each, p-values corrected for 3), each arm against alone: "
+        "higher in 1 (a: +0.50), not shown to differ in 2 (b: +0.10; c: +0.10)."
     )
+    two = answer([effect(treatment="a", outcome="higher"), effect(treatment="b", control="c")])
+    assert "treatment against control: higher in 1 (a - alone: +0.10), not shown to differ in 1 (b - c: +0.10)" in two
+
+
+def test_one_comparison_in_several_pairs_is_named_by_its_pairs() -> None:
+    pairs = ("big -> small", "big -> tiny")
+    found = [effect(treatment=f"kd: {pair}", control=f"alone: {pair}", pair=pair) for pair in pairs]
+    labels = {f"{arm}: {pair}": arm for arm in ("kd", "alone") for pair in pairs}
+    assert answer(found, labels) == (
+        "Of 2 comparisons of accuracy (points, 3 seeds each, p-values corrected for 3), kd against alone: "
+        "not shown to differ in 2 (big -> small: +0.10; big -> tiny: +0.10)."
+    )
+    more = [*found, effect(treatment="dkd: big -> tiny", control="alone: big -> tiny", pair="big -> tiny")]
+    assert "each arm against alone: not shown to differ in 3 (kd, big -> small: +0.10; " in answer(
+        more, labels | {"dkd: big -> tiny": "dkd"}
+    )
+
+
+def test_a_sentence_says_its_pair_once() -> None:
+    both = [
+        Cell.model_construct(key=f"{arm}: a -> b", label=f"{arm}: a -> b", arm=arm, pair="a -> b")
+        for arm in ("kd", "alone")
+    ]
+    member = Member(Hypothesis(treatment="kd"), *both, primary=True)
+    assert member.labels == ("kd", "alone") and member.named == "kd against alone (a -> b)"
+    said = effects._verdict(member, stats.effect([71.0, 72.0], [70.0, 70.5], paired=True), None, 1, None)
+    assert said and said.sentence.startswith(
+        "With a -> b, the accuracy of kd is not shown to differ from that of alone: "
+    )
+
+
+def test_many_noisy_choices_are_one_warning() -> None:
+    def choice(cell: str, noise: bool) -> Selection:
+        return Selection.model_construct(cell=cell, is_noise=noise, sentence=f"So is {cell}.", heldout_images=1000)
+
+    few = [choice("a", True), choice("b", False), choice("c", True)]
+    assert list(noisy_choices(few)) == ["The choice of a: So is a.", "The choice of c: So is c."]
+    (said,) = noisy_choices([*few, choice("d", True)])
+    assert said.startswith("The choices of a, c, d are mostly noise: ") and "1,000 held-out images" in said
+
+
+def test_how_far_a_study_is_is_told_in_runs() -> None:
+    sealed = Findings.model_construct(costs=Costs.model_construct(finished=3, runs=7))
+    assert how_far(sealed) == "3 of 7 runs are finished, and the test set stays sealed until all are"
+    opening = Findings.model_construct(costs=Costs.model_construct(finished=7, runs=7))
+    assert how_far(opening) == "all 7 runs are finished, and some test scores are still to be read"
 
 
 def test_before_the_seal_is_broken_there_is_no_answer() -> None:
@@ -110,6 +164,12 @@ def test_cells_are_named_by_arm_values_and_pair() -> None:
         cell_key("kd", "a -> b", {"method.temperature": 4.0, "method.kd_weight": 0.9})
         == "kd (temperature 4, kd_weight 0.9): a -> b"
     )
+
+
+def test_an_arm_called_after_what_it_varies_is_not_called_so_twice() -> None:
+    assert cell_label("temperature", "a -> b", {"method.temperature": 4.0}) == "temperature 4: a -> b"
+    assert cell_label("kd", None, {"method.temperature": 4.0}) == "kd (temperature 4)"
+    assert cell_label("temperature", None, {}) == "temperature"
 
 
 def test_findings_are_frozen_and_know_every_field() -> None:

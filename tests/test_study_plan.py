@@ -13,6 +13,7 @@ from protege.runs import Run, write_json
 from protege.study.conduct import jobs, known_runs, left, progress
 from protege.study.load import study_of
 from protege.study.plan import Plan, PlannedRun, warnings_before
+from protege.study.summaries import grids
 
 BASE = {"data": "cifar10-mini", "teacher": "resnet14", "student": "resnet8", "optim": {"epochs": 2}}
 KD = {"method": "kd", "vary": {"method.temperature": [1, 4]}}
@@ -158,3 +159,9 @@ def test_a_run_that_was_begun_keeps_its_number_of_threads(runs: Path) -> None:
     threads = {job.run: job.place.threads for job in jobs(plan)}
     assert (threads[begun.id], threads[fresh.id]) == (3, None)
     assert progress(plan).begun == 1
+
+
+def test_one_value_is_no_grid(runs: Path) -> None:
+    """There is nothing to compare along it, and nothing was chosen."""
+    one = {"method": "kd", "vary": {"method.temperature": [4]}}
+    assert grids(planned(runs, arms={"alone": {"method": "supervised"}, "kd": one}), [], []) == []

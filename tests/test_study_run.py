@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import random
 import shutil
 import signal
@@ -14,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 from typer.testing import CliRunner
 
@@ -21,14 +23,17 @@ from protege import stats
 from protege.config import Place, TeacherConfig
 from protege.evaluate import evaluate
 from protege.launch.jobs import Job, Reply
+from protege.launch.local import Outcome, Unwatched
+from protege.report.make import make_report
 from protege.runs import Run, read_json, read_lines
-from protege.study.commands import app
 from protege.study.conduct import conduct, known_runs, left
 from protege.study.findings import Findings, outcome, read
 from protege.study.gather import gather
+from protege.study.interim import Interim
 from protege.study.load import study_of
 from protege.study.plan import Plan
-from protege.study.run import run_study
+from protege.study.run import Stopped, run_study
+from protege.study_verbs import app
 
 STUDY: dict[str, Any] = {
     "question": "does distillation help?",
@@ -269,7 +274,12 @@ def test_published_figures_stand_beside_ours(finished: tuple[Plan, Findings]) ->
     assert alone.measured is not None
     assert alone.difference == pytest.approx(alone.measured - 92.1) and alone.note == "full data"
     assert teacher.measured == findings.teachers[0].test["final"]["accuracy"].mean
-    assert gain.measured == pytest.approx(findings.effects[0].difference)
+    accuracy = findings.effects[0]
+    assert gain.measured == pytest.approx(accuracy.difference)
+    assert gain.measured_seeds == 2 and accuracy.paired is not None and gain.measured_interval is not None
+    ends = accuracy.paired.interval  # of the two differences, each of one seed
+    assert (gain.measured_interval.low, gain.measured_interval.high) == pytest.approx((ends.low, ends.high))
+    assert gain.measured_sd == pytest.approx(accuracy.paired.standard_error * 2**0.5)
     assert heldout.measured == findings.cell("alone").heldout["final"].mean
 
 
@@ -280,7 +290,12 @@ def test_findings_survive_being_written_and_read(finished: tuple[Plan, Findings]
     assert (findings.data.train, findings.data.heldout, findings.data.test) == (128, 100, 400)
     assert findings.cell("kd").student.parameters == 77_522
     assert findings.costs.finished == findings.costs.runs == 7
-    assert findings.hardware[0].threads == (1,)
+    assert findings.study["seeds"] == {"select": [100], "report": [0, 1]}
+    assert not {"reduced", "differs", "pairs", "protocol"} & set(findings.study)  # of no use to a reader
+    (machine,) = findings.hardware
+    assert machine.threads == (1,) and machine.runs == 7
+    assert (machine.python, machine.numpy) == (platform.python_version(), numpy.__version__)
+    assert machine.system and machine.system.startswith(platform.system())
 
 
 def test_before_the_end_nothing_of_the_test_set_is_told(finished: tuple[Plan, Findings], tmp_path: Path) -> None:
@@ -294,6 +309,36 @@ def test_before_the_end_nothing_of_the_test_set_is_told(finished: tuple[Plan, Fi
     assert halfway.cell("alone").missing == (0, 1)
     assert "still sealed" in halfway.answer
     assert {effect.outcome for effect in halfway.effects} == {"pending"}
+
+
+def test_findings_and_their_report_can_be_had_while_runs_are_made(
+    finished: tuple[Plan, Findings], tmp_path: Path
+) -> None:
+    """They say how far it is, and tell no test score."""
+    plan, _ = finished
+    for run in known_runs(plan)[:1]:
+        shutil.copytree(plan.place.runs / run.id, tmp_path / "runs" / run.id)
+    here = planned(tmp_path / "runs")
+    watch = Interim(here, Unwatched(), ["protege study run made.yaml"])
+    watch.look({0: Job(verb="train", run="x", config=known_runs(here)[0].config, place=here.place)})
+    halfway = read(here.folder)
+    assert (halfway.costs.finished, halfway.costs.runs, halfway.complete) == (1, 7, False)
+    assert halfway.commands == ("protege study run made.yaml",) and not halfway.effects[0].difference
+    page = make_report(halfway, here.place.runs, tmp_path / "page").page.read_text()
+    assert "1 of 7 runs are finished, and the test set stays sealed until all are" in page
+
+
+def test_a_stopped_study_leaves_what_is_known_so_far(
+    finished: tuple[Plan, Findings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, _ = finished
+    (teacher,) = plan.teacher_runs()
+    shutil.copytree(plan.place.runs / teacher.id, tmp_path / "runs" / teacher.id)
+    monkeypatch.setattr("protege.study.run.conduct", lambda *_, **__: Outcome(stopped=True))
+    with pytest.raises(Stopped, match="stopped with 1 of 7 runs finished"):
+        carried_out(tmp_path / "runs")
+    known = read(planned(tmp_path / "runs").folder)
+    assert (known.costs.finished, known.complete) == (1, False)
 
 
 # ---- other forms ----
@@ -341,7 +386,7 @@ def test_a_published_grid_is_an_ablation(finished: tuple[Plan, Findings], tmp_pa
     assert grid.split == "test" and len(grid.points) == 2 and grid.luck is not None
     assert findings.published[0].measured == findings.cell("kd (temperature 4)").test["final"]["accuracy"].mean
     assert len(findings.effects) == 2 and all(effect.family == 2 for effect in findings.effects)
-    assert any("was read on the test set" in warning for warning in findings.warnings)
+    assert any("were read on the test set" in warning for warning in findings.warnings)
 
 
 def test_an_arm_that_diverges_is_reported_as_such_and_the_others_go_on(
@@ -375,6 +420,62 @@ def test_the_command_plans_runs_and_shows(finished: tuple[Plan, Findings], tmp_p
     assert findings.answer in shown.stdout and "chosen for kd" in shown.stdout
     as_json = CliRunner().invoke(app, ["show", str(file), "--json", *places])
     assert outcome(Findings.model_validate_json(as_json.stdout)) == outcome(findings)
+
+
+@pytest.fixture
+def again(finished: tuple[Plan, Findings], tmp_path: Path) -> list[str]:
+    """The command that finds all runs made already."""
+    shutil.copytree(finished[0].place.runs, tmp_path / "runs", ignore=shutil.ignore_patterns("report"))
+    file = tmp_path / "made.yaml"
+    file.write_text(json.dumps(STUDY))
+    return ["run", str(file), "--no-probe", "--threads", "1", "--quiet", "--runs", str(tmp_path / "runs")]
+
+
+def report_of(arguments: list[str]) -> Path:
+    (findings,) = Path(arguments[-1]).glob("studies/made-*/findings.json")
+    return findings.parent / "report" / "report.html"
+
+
+def test_a_study_ends_with_its_report_and_names_it_last(again: list[str], finished: tuple[Plan, Findings]) -> None:
+    told = CliRunner().invoke(app, again)
+    assert told.exit_code == 0, told.output
+    assert finished[1].answer in report_of(again).read_text()
+    assert (report_of(again).parent / "tables" / "effects.csv").is_file()
+    assert told.stdout.splitlines()[-1].startswith(f"report: {report_of(again)} (")
+    assert told.stdout.count(finished[1].answer) == 1
+
+
+def test_the_report_can_be_left_out(again: list[str]) -> None:
+    told = CliRunner().invoke(app, [*again[:1], "--no-report", *again[1:]])
+    assert told.exit_code == 0 and not report_of(again).exists()
+    assert "report:" not in told.stdout
+
+
+def test_json_is_findings_alone_and_the_report_is_written_without_a_word(again: list[str]) -> None:
+    told = CliRunner().invoke(app, [*again[:1], "--json", *again[1:]])
+    assert Findings.model_validate_json(told.stdout).complete
+    assert report_of(again).is_file()
+
+
+def test_a_report_that_cannot_be_written_costs_nothing_but_itself(again: list[str]) -> None:
+    Path(again[-1], "studies").mkdir(exist_ok=True)
+    (folder,) = Path(again[-1]).glob("studies/made-*")
+    (folder / "report").write_text("in the way")
+    told = CliRunner().invoke(app, again)
+    assert told.exit_code == 0, told.output
+    (warning,) = [line for line in told.stderr.splitlines() if line.startswith("warning:")]
+    assert "the report could not be written" in warning and f"protege report {folder.name} --runs" in warning
+    assert read(folder).complete
+
+
+def test_the_terminal_says_first_that_a_form_is_reduced_and_how(again: list[str], tmp_path: Path) -> None:
+    reduced = STUDY | {"reduced": {"differs": "the same again, with another name"}}
+    (tmp_path / "made.yaml").write_text(json.dumps(reduced))
+    told = CliRunner().invoke(app, [*again[:2], "--scale", "reduced", "--dry-run", *again[2:]])
+    assert told.exit_code == 0, told.output
+    assert told.stdout.splitlines()[1].startswith(
+        "This is a reduced-scale run of the study: the same again, with another name. It shows that"
+    )
 
 
 def test_power_answers_how_many_seeds() -> None:

@@ -267,6 +267,21 @@ def test_a_mistake_in_the_reduced_form_is_told_even_when_the_full_one_is_run() -
     refused("optim.epochs", reduced={"every_run": {"optim.epochs": 0}})
 
 
+def test_a_reduced_form_says_how_it_differs_and_the_full_one_does_not() -> None:
+    raw = described(reduced={"differs": "two\n seeds instead of five.", "seeds": {"report": 2}})
+    assert study_of("made", raw, "reduced").differs == "two seeds instead of five"
+    assert study_of("made", raw).differs == ""
+    refused("reduced.differs: 2 is no text", reduced={"differs": 2})
+    refused("reduced.differs: ' ' is no text", reduced={"differs": " "})
+    refused("say it in the section `reduced`", differs="two seeds")
+
+
+def test_the_reduced_form_knows_what_the_full_one_costs() -> None:
+    cost = {"hours": 3, "hardware": "one H200"}
+    small = study_of("made", described(cost=cost, reduced={"seeds": {"report": 2}}), "reduced")
+    assert small.cost and small.cost.sentence() == "3 hours on one H200"
+
+
 def test_a_file_without_a_reduced_form_says_so(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("question: is it so?\narms: {alone: {method: supervised}}\n")

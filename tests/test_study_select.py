@@ -106,7 +106,9 @@ def test_a_choice_within_the_images_noise_is_called_so(plan: Plan) -> None:
     assert found.standard_error == pytest.approx(2.236, abs=0.001)  # 100 sqrt(.5033 * .4967 / 500)
     assert [one.chosen for one in found.candidates] == [True, False, False]
     finish_all(plan, [[0.30, 0.30], [0.50, 0.50], [0.70, 0.70]])
-    assert not selection(plan, plan.cells[1], heldout_images=500).is_noise
+    apart = selection(plan, plan.cells[1], heldout_images=500)
+    assert not apart.is_noise
+    assert found.luck and apart.luck is None  # what luck alone would give cannot be told from those that differ
 
 
 def test_the_test_set_stays_closed_while_anything_is_left_to_train(plan: Plan) -> None:

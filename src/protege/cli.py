@@ -21,7 +21,7 @@ from protege.errors import ConfigError, ProtegeError
 from protege.options import checked, default_of, describe, field_tables, file_or_option, flags_of
 from protege.remember import app as remember_commands
 from protege.report.commands import report
-from protege.study.commands import app as study_commands
+from protege.study_verbs import app as study_commands
 from protege.tables import curve, row_of, scores_table, show_dataset, show_method, show_methods
 
 if TYPE_CHECKING:

@@ -9,4 +9,5 @@ tables     findings -> rows of a `table`; `formats` is the one place where rows 
 charts     figures -> SVG, in colours of the page
 sections   what the page says, in order, as `blocks`, without a word about how it looks
 page       blocks -> HTML and Markdown; `write` puts all files in their folder
+make       all of it, for the verbs that end with a report
 """

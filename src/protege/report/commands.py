@@ -8,8 +8,6 @@ from typing import Annotated
 
 import typer
 
-from protege.errors import ConfigError
-
 
 def report(
     names: Annotated[
@@ -39,20 +37,14 @@ def report(
     from protege.report.source import find
 
     found = find(names or [], runs.absolute(), every_run)
-    target = (folder or found.folder).absolute()
-    if target.exists() and not target.is_dir():
-        raise ConfigError(f"--out {target} is a file. Name a folder.")
-    from protege.report.material import collect
-    from protege.report.sections.order import page_of
-    from protege.report.write import write_report
+    from protege.report.make import make_report
 
-    material = collect(found.findings, found.root, data_dir, pictures)
-    written = write_report(page_of(material), found.findings, target)
+    made = make_report(found.findings, found.root, folder or found.folder, data_dir, pictures)
     if as_json:
-        answer = {"answer": found.findings.answer, "complete": found.findings.complete, "page": str(written[0])}
-        print(json.dumps({**answer, "files": [str(path) for path in written]}))
+        answer = {"answer": found.findings.answer, "complete": found.findings.complete, "page": str(made.page)}
+        print(json.dumps({**answer, "files": [str(path) for path in made.files]}))
         return
     print(found.findings.answer)
-    for warning in material.unread:
+    for warning in made.unread:
         print(f"warning: {warning}")
-    print(f"report: {written[0]} ({len(written) - 1} more files beside it)")
+    print(made.sentence())

@@ -24,6 +24,7 @@ def html(page: Page) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     environment.globals |= {"said": said, "sort_key": _sort_key, "for_reading": for_reading, "numbers": NUMBERS}
+    environment.globals["is_wide"] = _is_wide
     template = environment.from_string(_file("page.html.j2"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return template.render(
@@ -33,6 +34,11 @@ def html(page: Page) -> str:
 
 def _file(name: str) -> str:
     return resources.files("protege.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _is_wide(table: Table) -> bool:
+    """On paper it has a page across: figures cannot be folded as words can."""
+    return len(table.columns) > 9 and sum(column.kind in NUMBERS for column in table.columns) > 4
 
 
 def _kind(block: Block) -> str:
@@ -60,17 +66,17 @@ def markdown_page(page: Page) -> str:
 
 
 def _section(section: Section) -> Iterator[str]:
-    said_here = [text for block in section.blocks if (text := _markdown_block(block))]
+    said_here = [text for block in section.blocks if (text := _markdown_block(block, section.title))]
     if said_here:
         yield f"## {markdown_text(section.title)}"
         yield from said_here
 
 
-def _markdown_block(block: Block) -> str:
+def _markdown_block(block: Block, above: str) -> str:
+    """`above`: the title of the section, which a table of the same name does not repeat."""
     if isinstance(block, Table):
-        return (
-            f"### {markdown_text(block.title)}\n\n{markdown(block)}\n{markdown_text(for_reading(block).note)}".rstrip()
-        )
+        title = "" if block.title == above else f"### {markdown_text(block.title)}\n\n"
+        return f"{title}{markdown(block)}\n{markdown_text(for_reading(block).note)}".rstrip()
     if isinstance(block, Words):
         return markdown_text(block.text)
     if isinstance(block, Bullets):

@@ -9,6 +9,7 @@ from typing import Any
 from protege import runs
 from protege.report.grouping import Group, Member, judged_by
 from protege.study.findings import Cell, Costs, Hardware, RunRow, Split
+from protege.study.machines import machines
 
 
 def split(one: Member) -> Split:
@@ -25,17 +26,7 @@ def split(one: Member) -> Split:
 
 
 def hardware(read: Sequence[Member]) -> Iterator[Hardware]:
-    found: dict[tuple[Any, ...], list[int]] = {}
-    for one in read:
-        known = one.record["environment"]
-        device = known["gpu"] if str(one.record["device"]).startswith("cuda") else "cpu"
-        machine = (device, *(known[name] for name in ("processor", "torch", "protege", "git", "host")))
-        found.setdefault(machine, []).append(one.record["threads"])
-    for (device, processor, torch, protege, git, host), threads in found.items():
-        yield Hardware(
-            device=device, processor=processor, threads=tuple(sorted(set(threads))), torch=torch, protege=protege,
-            git=git, host=host, runs=len(threads),
-        )  # fmt: skip
+    return machines(one.record for one in read)
 
 
 def ledger(root: Path, ids: set[str]) -> list[dict[str, Any]]:

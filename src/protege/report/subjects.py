@@ -20,6 +20,7 @@ class Subject:
     id: str  # "teacher/KEY" or "cell/KEY": the keys alone may be the same
     label: str
     kind: Literal["teacher", "alone", "taught"]
+    arm: str | None  # None: a teacher
     pair: str | None
     facts: NetworkFacts
     seeds: tuple[int, ...]
@@ -61,6 +62,7 @@ def _teacher(findings: Findings, one: TeacherFacts) -> Subject:
         id=f"teacher/{one.key}",
         label=f"teacher {one.key}",
         kind="teacher",
+        arm=None,
         pair=None,
         facts=one.network,
         seeds=one.seeds,
@@ -80,6 +82,7 @@ def _cell(findings: Findings, cell: Cell, style: str) -> Subject:
         id=f"cell/{cell.key}",
         label=cell.label,
         kind="alone" if cell.alone else "taught",
+        arm=cell.arm,
         pair=cell.pair,
         facts=cell.student,
         seeds=cell.seeds,
@@ -130,6 +133,10 @@ class Panel:
     title: str
     subjects: tuple[Subject, ...]
 
+    def label(self, one: Subject) -> str:
+        """Without the pair, where the title says it."""
+        return one.short if self.title else one.label
+
 
 def panels(known: Sequence[Subject]) -> list[Panel]:
     """One for each pair, or several where a pair has many arms; each repeats what the others are compared with."""
@@ -141,11 +148,31 @@ def panels(known: Sequence[Subject]) -> list[Panel]:
         own = [one for one in students if one.pair == pair]
         fixed = [*teachers_of(own, known), *(one for one in own if one.kind == "alone")][:IN_ONE_CHART]
         taught = [one for one in own if one not in fixed]
-        parts = [taught[start : start + IN_ONE_CHART] for start in range(0, len(taught), IN_ONE_CHART)] or [[]]
+        parts = _parts(taught) or [[]]
         for number, part in enumerate(parts):
-            count = f" ({number + 1} of {len(parts)})" if len(parts) > 1 else ""
-            found.append(Panel(f"{pair or ''}{count}".strip(), (*fixed, *part)))
+            found.append(Panel(_panel_title(pair, part, number, len(parts)), (*fixed, *part)))
     return found
+
+
+def _parts(taught: Sequence[Subject]) -> list[list[Subject]]:
+    """The configurations of an arm side by side where they fit into one chart."""
+    parts: list[list[Subject]] = []
+    for arm in dict.fromkeys(one.arm for one in taught):
+        own = [one for one in taught if one.arm == arm]
+        if parts and len(parts[-1]) + len(own) <= IN_ONE_CHART:
+            parts[-1] += own
+        else:
+            parts += [own[start : start + IN_ONE_CHART] for start in range(0, len(own), IN_ONE_CHART)]
+    return parts
+
+
+def _panel_title(pair: str | None, part: Sequence[Subject], number: int, parts: int) -> str:
+    """An arm's name where all of its configurations are one part."""
+    if parts == 1:
+        return pair or ""
+    one_arm = len({one.arm for one in part}) == 1 < len(part) < IN_ONE_CHART
+    said = str(part[0].arm) if one_arm else f"part {number + 1} of {parts}"
+    return f"{pair}, {said}" if pair else said if one_arm else f"Part {number + 1} of {parts}"
 
 
 def teachers_of(students: Iterable[Subject], known: Sequence[Subject]) -> list[Subject]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
@@ -86,6 +86,24 @@ def _estimate(value: Estimate, column: Column) -> str:
 def _number(value: float, column: Column) -> str:
     rounded = round(value, column.decimals) + 0.0  # no "-0.00"
     return f"{rounded:{'+' if column.signed else ''}.{column.decimals}f}"
+
+
+def number(count: int, thing: str) -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def numbers(counts: Mapping[str, int], thing: str) -> str:
+    """`3 seeds each`; `teacher large: 1 seed; the others: 3 seeds`."""
+    by_count: dict[int, list[str]] = {}
+    for name, count in counts.items():
+        by_count.setdefault(count, []).append(name)
+    if len(by_count) == 1:
+        return f"{number(next(iter(by_count)), thing)} each"
+    most = max(by_count, key=lambda count: len(by_count[count]))
+    parts = [f"{', '.join(names)}: {number(count, thing)}" for count, names in by_count.items() if count != most]
+    rest = by_count[most]
+    return "; ".join([*parts, f"{'the others' if len(rest) > 1 else rest[0]}: {number(most, thing)}"])
 
 
 def p_value(p: float) -> str:

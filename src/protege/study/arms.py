@@ -75,6 +75,14 @@ def cell_key(arm: str, pair: str | None, values: Mapping[str, Any]) -> str:
     return (f"{arm} ({varied})" if varied else arm) + (f": {pair}" if pair else "")
 
 
+def cell_label(arm: str, pair: str | None, values: Mapping[str, Any]) -> str:
+    """The same for people: `temperature 4` of an arm that is called after the one field that it varies."""
+    names = {_last(path): value for path, value in values.items()}
+    if list(names) != [arm]:
+        return cell_key(arm, pair, values)
+    return f"{arm} {_plain(names[arm])}" + (f": {pair}" if pair else "")
+
+
 def _last(path: str) -> str:
     return path.rpartition(".")[2]
 

@@ -33,6 +33,21 @@ class Member:
     def key(self) -> str:
         return f"{self.treatment.key} - {self.control.key} in {self.hypothesis.measure}"
 
+    @property
+    def pair(self) -> str | None:
+        """That of both, to be said once; None where they have none, or each its own."""
+        return self.treatment.pair if self.treatment.pair == self.control.pair else None
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        both = self.treatment, self.control
+        return (both[0].short, both[1].short) if self.pair else (both[0].label, both[1].label)
+
+    @property
+    def named(self) -> str:
+        """`kd against alone (R34 -> R18)`."""
+        return " against ".join(self.labels) + (f" ({self.pair})" if self.pair else "")
+
 
 def hypotheses(study: Study, cells: Sequence[Cell]) -> list[Hypothesis]:
     """Those of the file; else every other arm against `alone`, or against the first arm without a teacher."""
@@ -129,9 +144,7 @@ def _effect(member: Member, found: stats.Effect | None, adjusted: float | None, 
         mcnemar=tuple(images.mcnemar(member, seeds)) if by_images else (),
         bootstrap=images.bootstrap(member) if by_images else None,
         outcome=said.outcome if said else "pending",
-        sentence=said.sentence
-        if said
-        else f"{member.treatment.label} against {member.control.label}: not measured yet.",
+        sentence=said.sentence if said else f"{member.named}: not measured yet.",
     )
 
 
@@ -150,7 +163,9 @@ def _verdict(
     if found is None:
         return None
     measure = MEASURES[member.hypothesis.measure]
-    names = (f"The {measure.label} of {member.treatment.label}", f"that of {member.control.label}")
+    treatment, control = member.labels
+    opening = f"With {member.pair}, the" if member.pair else "The"
+    names = (f"{opening} {measure.label} of {treatment}", f"that of {control}")
     corrected = adjusted if size > 1 else None
     return stats.verdict(
         found, adjusted_p=corrected, comparisons=size, equivalence=equal, unit=measure.difference_unit, names=names
@@ -235,41 +250,3 @@ def bootstrap_in_points(treated: NDArray[np.bool_], controlled: NDArray[np.bool_
 
 def _points(interval: stats.Interval) -> Interval:
     return Interval(low=100 * interval.low, high=100 * interval.high)
-
-
-# ---- the answer ----
-
-
-def answer(found: Sequence[Effect]) -> str:
-    """One sentence about the primary hypothesis."""
-    primary = [effect for effect in found if effect.primary]
-    if not primary:
-        return "Nothing was compared: there is no arm to compare with."
-    if all(effect.outcome == "pending" for effect in primary):
-        return "Not answered yet: the test set is still sealed."
-    if len(primary) == 1:
-        return primary[0].sentence
-    parts = [_named(primary, outcome, words) for outcome, words in OUTCOMES.items()]
-    counted = ", ".join(part for part in parts if part)
-    return f"Of {len(primary)} comparisons (p-values corrected for {primary[0].family}), treatment against control: {counted}."
-
-
-OUTCOMES = {
-    "higher": "higher in",
-    "lower": "lower in",
-    "equivalent": "equivalent in",
-    "undecided": "not shown to differ in",
-    "untested": "untested in",
-    "pending": "not measured in",
-}
-
-
-def _named(primary: Sequence[Effect], outcome: str, words: str) -> str:
-    those = [effect for effect in primary if effect.outcome == outcome]
-    if not those:
-        return ""
-    which = "; ".join(
-        f"{effect.treatment} {effect.difference:+.2f}" if effect.difference is not None else effect.treatment
-        for effect in those[:4]
-    )
-    return f"{words} {len(those)} ({which}{'; ...' if len(those) > 4 else ''})"

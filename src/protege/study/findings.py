@@ -72,6 +72,9 @@ class Hardware(Part):
     processor: str
     threads: tuple[int, ...] = Field(description="thread counts of the runs made there")
     torch: str
+    python: str | None = Field(default=None, description="None in findings of an older version, as the two below")
+    numpy: str | None = None
+    system: str | None = Field(default=None, description="its name, its version and the kind of processor")
     protege: str
     git: str | None = Field(description="revision of the checkout; None for an installed package")
     host: str
@@ -157,6 +160,11 @@ class Cell(Part):
     )
     seconds: float | None = Field(description="mean training time of a run")
 
+    @property
+    def short(self) -> str:
+        """Where its pair is said already."""
+        return self.label.removesuffix(f": {self.pair}")
+
 
 class TeacherFacts(Part):
     """One teacher of the study, over its seeds."""
@@ -209,7 +217,9 @@ class Selection(Part):
     chosen: Values | None = Field(description="None: not complete yet")
     spread: float | None = Field(description="sd over configurations, in points")
     standard_error: float | None = Field(description="of one accuracy on so many images, in points")
-    luck: float | None = Field(description="how far the best leads the mean if all are equally good, in points")
+    luck: float | None = Field(
+        description="how far the best leads the mean if all are equally good, in points; None where they are not"
+    )
     is_noise: bool | None = Field(description="the spread is no larger than the images' noise")
     sentence: str = Field(description="the verdict on it, for people")
 
@@ -307,8 +317,9 @@ class PublishedRow(Part):
     published_sd: float | None
     published_seeds: int | None
     measured: float | None = Field(description="None: not measured yet, or not in this form of the study")
-    measured_sd: float | None
-    measured_seeds: int | None
+    measured_sd: float | None = Field(description="over seeds; of a difference, that of the differences of same seeds")
+    measured_seeds: int | None = Field(description="of a difference: those that both have")
+    measured_interval: Interval | None = Field(default=None, description="95 % t-interval of the mean over seeds")
     difference: float | None = Field(description="measured minus published")
     note: str
 
@@ -339,6 +350,7 @@ class Findings(Part):
     scale: Literal["full", "reduced"]
     protocol: Literal["heldout", "literature"]
     score: Which = Field(description="which epoch's score counts: named in the study, before looking")
+    differs: str = Field(default="", description="how a reduced form differs from the full one, if its file says so")
     notes: tuple[str, ...] = Field(description="what differs from the publication")
     warnings: tuple[str, ...] = Field(description="what weakens the conclusions, to be printed beside them")
     data: Split
@@ -357,7 +369,9 @@ class Findings(Part):
     hardware: tuple[Hardware, ...]
     commands: tuple[str, ...] = Field(description="that make these findings again, from nothing")
     costs: Costs
-    study: dict[str, Any] = Field(description="the study's file as it was read, reduced where it was")
+    study: dict[str, Any] = Field(
+        description="the study's file as it was read, reduced where it was; without what has its default"
+    )
     made: str = Field(description="when")
 
     def cell(self, key: str) -> Cell:

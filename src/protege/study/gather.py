@@ -8,9 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from protege import data, runs
+from protege.study.answer import answer
 from protege.study.conduct import left, progress, to_unseal, unsealed
-from protege.study.effects import answer, effects
+from protege.study.effects import effects
 from protege.study.findings import Budget, Cell, Costs, Effect, Findings, Hardware, RunRow, Selection, Split
+from protege.study.machines import machines
 from protege.study.measures import MEASURES
 from protege.study.plan import Plan, warnings_before
 from protege.study.published import published
@@ -19,10 +21,15 @@ from protege.study.select import selection
 from protege.study.summaries import cells, grids, teachers
 
 
-def gather(plan: Plan, failed: Mapping[str, str] | None = None, commands: Sequence[str] = ()) -> Findings:
-    """Everything known now; `complete` says whether that is everything. Test scores are taken from what was unsealed before."""
+def gather(
+    plan: Plan, failed: Mapping[str, str] | None = None, commands: Sequence[str] = (), split: Split | None = None
+) -> Findings:
+    """Everything known now; `complete` says whether that is everything. Test scores are taken from what was unsealed before.
+
+    `split` is that of earlier findings, where its images need not be read again.
+    """
     read = Rows(plan, failed or {})
-    rows, split = read.all(), _split(plan)
+    rows, split = read.all(), split or _split(plan)
     selections = [selection(plan, cell, split.heldout) for cell in plan.cells if cell.chosen_by_selection]
     found = cells(plan, rows, split.classes, split.image_size)
     compared = effects(plan, found, rows, read)
@@ -34,11 +41,12 @@ def gather(plan: Plan, failed: Mapping[str, str] | None = None, commands: Sequen
         name=study.name,
         folder=str(plan.folder.relative_to(plan.place.runs)),
         question=study.question,
-        answer=answer(compared),
+        answer=answer(compared, {cell.key: cell.short for cell in found}),
         complete=complete(plan),
         scale=plan.scale,
         protocol=study.protocol,
         score=study.report,
+        differs=study.differs,
         notes=study.notes,
         warnings=tuple(_warnings(plan, rows, found, selections, compared, tested, ledger)),
         data=split,
@@ -51,13 +59,13 @@ def gather(plan: Plan, failed: Mapping[str, str] | None = None, commands: Sequen
         effects=tuple(compared),
         selections=tuple(selections),
         grids=tuple(tested),
-        published=tuple(published(study, found, taught)),
+        published=tuple(published(study, found, taught, rows)),
         runs=tuple(rows),
         ledger=tuple(ledger),
         hardware=tuple(_hardware(plan, rows)),
         commands=tuple(commands),
         costs=_costs(plan, rows),
-        study=study.model_dump(mode="json", by_alias=True, exclude={"reduced"}),
+        study=study.model_dump(mode="json", by_alias=True, exclude={"reduced", "differs"}, exclude_defaults=True),
         made=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     )
 
@@ -93,25 +101,8 @@ def _ledger(plan: Plan, ids: set[str]) -> list[dict[str, Any]]:
 
 
 def _hardware(plan: Plan, rows: Sequence[RunRow]) -> Iterable[Hardware]:
-    """A machine a row, however many runs it made."""
-    found: dict[tuple[Any, ...], list[int]] = {}
-    for run_id in dict.fromkeys(row.id for row in rows if row.state == "finished"):
-        record = runs.Run(plan.place.runs / run_id).record()
-        known = record["environment"]
-        device = known["gpu"] if str(record["device"]).startswith("cuda") else "cpu"
-        machine = (device, known["processor"], known["torch"], known["protege"], known["git"], known["host"])
-        found.setdefault(machine, []).append(record["threads"])
-    for (device, processor, torch, protege, git, host), threads in found.items():
-        yield Hardware(
-            device=device,
-            processor=processor,
-            threads=tuple(sorted(set(threads))),
-            torch=torch,
-            protege=protege,
-            git=git,
-            host=host,
-            runs=len(threads),
-        )
+    finished = dict.fromkeys(row.id for row in rows if row.state == "finished")
+    return machines(runs.Run(plan.place.runs / run_id).record() for run_id in finished)
 
 
 def _costs(plan: Plan, rows: Sequence[RunRow]) -> Costs:
@@ -144,16 +135,13 @@ def _warnings(
     tested: Sequence[Any],
     ledger: Sequence[Mapping[str, Any]],
 ) -> Iterable[str]:
-    if plan.scale == "reduced":
-        yield "This is the reduced form: it shows that everything works, not what the full form would find."
     yield from warnings_before(plan.study, plan.cells)
-    for one in selections:
-        if one.is_noise:
-            yield f"The choice of {one.cell}: {one.sentence}"
+    yield from noisy_choices(selections)
     for grid in tested:
         if grid.split == "test" and grid.luck is not None:
-            best = f"of {len(grid.points)} equally good configurations the best leads by {grid.luck:.2f} points"
-            yield f"The grid of {grid.arm} was read on the test set: {best}."
+            name = f"{grid.arm}, {grid.pair}" if grid.pair else grid.arm
+            best = f"the best of {len(grid.points)} equally good ones would lead their mean by {grid.luck:.2f} points"
+            yield f"All configurations of {name} were read on the test set, where {best}."
     for cell in found:
         if cell.missing and complete(plan):
             yield f"{cell.label} is reported without seed(s) {', '.join(map(str, cell.missing))}, which did not finish."
@@ -168,6 +156,19 @@ def _warnings(
         yield "No hypothesis was named primary, so the answer counts all."
     yield from _readings(ledger, _chosen_at(plan))
     yield from _mixed(rows)
+
+
+def noisy_choices(selections: Sequence[Selection]) -> Iterable[str]:
+    """A sentence for each, or one for all where they are many; every choice's own stands beside its table."""
+    noisy = [one for one in selections if one.is_noise]
+    if len(noisy) < 3:
+        yield from (f"The choice of {one.cell}: {one.sentence}" for one in noisy)
+        return
+    images = f"{noisy[0].heldout_images:,} held-out images"
+    yield (
+        f"The choices of {', '.join(one.cell for one in noisy)} are mostly noise: "
+        f"what was tried spreads by no more than the standard error on {images}."
+    )
 
 
 def _chosen_at(plan: Plan) -> datetime | None:

@@ -13,7 +13,6 @@ from protege.errors import ConfigError, suggest
 from protege.models import EXTERNAL, MODELS
 from protege.study.arms import cells, problems_of_arms, teacher_config, teacher_keys
 from protege.study.fields import fields_and_rest, merge_fields
-from protege.study.published import fits
 from protege.study.schema import Pair, Scale, Study, Teacher
 
 REDUCIBLE = ("base", "every_run", "teachers", "arms", "pairs", "seeds")
@@ -29,7 +28,7 @@ def study_of(name: str, raw: Description, scale: Scale = "full", origin: str = "
     """The same from a description already read."""
     if scale == "reduced" and not raw.get("reduced"):
         raise ConfigError(f"{origin} has no reduced form: give it a section `reduced`, or run it with --scale full.")
-    problems: list[str] = []
+    problems = ["differs: say it in the section `reduced`, whose form it describes."] if "differs" in raw else []
     full = _checked(name, raw, problems)
     reduced = _checked(name, _reduced(raw, problems), problems) if raw.get("reduced") and full else None
     if problems:
@@ -59,13 +58,16 @@ def _checked(name: str, raw: Description, problems: list[str]) -> Study | None:
 
 def _reduced(raw: Description, problems: list[str]) -> Description:
     """The file with its section `reduced` over it. Arms given as null are left out, and hypotheses about them with them."""
-    over, small = raw["reduced"], {key: value for key, value in raw.items() if key not in ("reduced", "cost")}
+    over, small = raw["reduced"], {key: value for key, value in raw.items() if key not in ("reduced", "differs")}
     if not isinstance(over, Mapping):
         problems.append(f"reduced: {over!r} is not a mapping of fields")
         return small
     for section, change in over.items():
-        if section not in REDUCIBLE:
-            problems.append(f"reduced.{section}: there is no such field.{suggest(str(section), list(REDUCIBLE))}")
+        if section == "differs":
+            small["differs"] = _in_words(change, problems)
+        elif section not in REDUCIBLE:
+            known = [*REDUCIBLE, "differs"]
+            problems.append(f"reduced.{section}: there is no such field.{suggest(str(section), known)}")
         elif section == "pairs":
             small["pairs"] = _named_pairs(small.get("pairs") or [], change, problems)
         else:
@@ -73,6 +75,16 @@ def _reduced(raw: Description, problems: list[str]) -> Description:
     small["compare"] = [one for one in small.get("compare") or [] if _still_there(one, small)]
     small["published"] = [one for one in small.get("published") or [] if _still_there(one, small)]
     return small
+
+
+def _in_words(differs: Any, problems: list[str]) -> str:
+    """On one line, without the full stop that the sentence around it has."""
+    if not isinstance(differs, str) or not differs.strip():
+        problems.append(
+            f"reduced.differs: {differs!r} is no text. Say in words how this form differs from the full one."
+        )
+        return ""
+    return " ".join(differs.split()).removesuffix(".")
 
 
 def _still_there(one: Any, small: Description) -> bool:
@@ -259,7 +271,7 @@ def _problems_of_figures(study: Study) -> Iterator[str]:
     """In the literature protocol every configuration is a cell of its own, and a figure speaks of one."""
     known = [(cell.arm, cell.pair, cell.configurations[0].values) for cell in cells(study)]
     for number, figure in enumerate(study.published, 1):
-        fitting = [one for one in known if study.protocol == "heldout" or fits(figure, *one)]
+        fitting = [one for one in known if study.protocol == "heldout" or figure.fits(*one)]
         fitting = [one for one in fitting if one[0] == figure.arm and figure.pair in (None, one[1])]
         if figure.arm and len(fitting) != 1:
             yield f"published {number}: {figure.arm} stands for {len(fitting)} cells of the study; say which with `pair` and `at`."

@@ -200,7 +200,7 @@ def warnings_before(study: Study, planned: Sequence[Cell]) -> list[str]:
     ]
     if lone and len(study.seeds.report) > 1:
         found.append(
-            f"One network of {', '.join(lone)} teaches all seeds: how results vary with the teacher stays unknown."
+            f"One network of {' and of '.join(lone)} teaches all seeds: how results vary with the teacher stays unknown."
         )
     return found
 

@@ -45,7 +45,10 @@ def kind_of(run: PlannedRun, machine: Sequence[object], threads: int) -> str:
     images = config.data.model_dump(include={"name", "image_size", "classes", "labels"})
     described = [
         config.model.model_dump(mode="json"),
-        {name: bool(value) if isinstance(value, float) else value for name, value in config.method.model_dump().items()},
+        {
+            name: bool(value) if isinstance(value, float) else value
+            for name, value in config.method.model_dump().items()
+        },
         config.views.model_dump(mode="json", exclude={"seed"}),
         optim,
         images,

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
-from protege.study.arms import cell_key
-from protege.study.findings import Cell, PublishedRow, Summary, TeacherFacts, Which
+from protege.study.arms import cell_label
+from protege.study.findings import Cell, PublishedRow, RunRow, Summary, TeacherFacts, Which
+from protege.study.rows import by_seed, heldout_value, test_value
 from protege.study.schema import Published, Study
+from protege.study.summaries import summary_of
 
 
-class Measured(NamedTuple):
-    value: float
-    sd: float | None
-    seeds: int
+def published(
+    study: Study, cells: Sequence[Cell], teachers: Sequence[TeacherFacts], rows: Sequence[RunRow]
+) -> list[PublishedRow]:
+    return [_row(study.report, figure, cells, teachers, rows) for figure in study.published]
 
 
-def published(study: Study, cells: Sequence[Cell], teachers: Sequence[TeacherFacts]) -> list[PublishedRow]:
-    return [_row(study.report, figure, cells, teachers) for figure in study.published]
-
-
-def _row(score: Which, figure: Published, cells: Sequence[Cell], teachers: Sequence[TeacherFacts]) -> PublishedRow:
-    measured = _of_teacher(score, figure, teachers) if figure.teacher else _of_arm(score, figure, cells)
+def _row(
+    score: Which,
+    figure: Published,
+    cells: Sequence[Cell],
+    teachers: Sequence[TeacherFacts],
+    rows: Sequence[RunRow],
+) -> PublishedRow:
+    measured = _of_teacher(score, figure, teachers) if figure.teacher else _of_arm(score, figure, cells, rows)
     return PublishedRow(
         label=_label(figure),
         arm=figure.arm,
@@ -34,10 +37,11 @@ def _row(score: Which, figure: Published, cells: Sequence[Cell], teachers: Seque
         published=figure.value,
         published_sd=figure.sd,
         published_seeds=figure.seeds,
-        measured=measured.value if measured else None,
+        measured=measured.mean if measured else None,
         measured_sd=measured.sd if measured else None,
-        measured_seeds=measured.seeds if measured else None,
-        difference=measured.value - figure.value if measured else None,
+        measured_seeds=measured.n if measured else None,
+        measured_interval=measured.interval if measured else None,
+        difference=measured.mean - figure.value if measured else None,
         note=figure.note,
     )
 
@@ -45,11 +49,11 @@ def _row(score: Which, figure: Published, cells: Sequence[Cell], teachers: Seque
 def _label(figure: Published) -> str:
     if figure.teacher:
         return f"teacher {figure.teacher}"
-    label = cell_key(figure.arm or "", figure.pair, figure.at)
+    label = cell_label(figure.arm or "", figure.pair, figure.at)
     return f"{label}, minus {figure.against}" if figure.against else label
 
 
-def _of_teacher(score: Which, figure: Published, teachers: Sequence[TeacherFacts]) -> Measured | None:
+def _of_teacher(score: Which, figure: Published, teachers: Sequence[TeacherFacts]) -> Summary | None:
     """A given teacher has one score, whichever epoch it was."""
     found = next((teacher for teacher in teachers if teacher.key == figure.teacher), None)
     if found is None:
@@ -57,26 +61,27 @@ def _of_teacher(score: Which, figure: Published, teachers: Sequence[TeacherFacts
     return _taken(found, figure, score if score in found.test else "final")
 
 
-def _of_arm(score: Which, figure: Published, cells: Sequence[Cell]) -> Measured | None:
-    fitting = [cell for cell in cells if fits(figure, cell.arm, cell.pair, cell.values)]
+def _of_arm(score: Which, figure: Published, cells: Sequence[Cell], rows: Sequence[RunRow]) -> Summary | None:
+    fitting = [cell for cell in cells if figure.fits(cell.arm, cell.pair, cell.values)]
     if len(fitting) != 1:
         return None
-    treated = _taken(fitting[0], figure, score)
-    if figure.against is None or treated is None:
-        return treated
+    if figure.against is None:
+        return _taken(fitting[0], figure, score)
     control = next((cell for cell in cells if cell.arm == figure.against and cell.pair == fitting[0].pair), None)
-    compared = _taken(control, figure, score) if control else None
-    return Measured(treated.value - compared.value, None, min(treated.seeds, compared.seeds)) if compared else None
+    return _between(fitting[0], control, figure, score, rows) if control else None
 
 
-def fits(figure: Published, arm: str, pair: str | None, values: Mapping[str, object]) -> bool:
-    """Whether the figure speaks of this cell; its configuration must be the one that was reported."""
-    same = all(values.get(path) == value for path, value in figure.at.items())
-    return arm == figure.arm and figure.pair in (None, pair) and same
-
-
-def _taken(from_: Cell | TeacherFacts, figure: Published, score: Which) -> Measured | None:
-    found: Summary | None = (
-        from_.heldout.get(score) if figure.split == "heldout" else from_.test.get(score, {}).get(figure.measure)
+def _between(treatment: Cell, control: Cell, figure: Published, score: Which, rows: Sequence[RunRow]) -> Summary | None:
+    """Seed by seed, as the effects are: of the seeds that both have."""
+    read = heldout_value(score) if figure.split == "heldout" else test_value(score, figure.measure)
+    treated, controlled = (
+        by_seed([row for row in rows if row.role == "report" and row.cell == cell.key], read)
+        for cell in (treatment, control)
     )
-    return Measured(found.mean, found.sd, found.n) if found else None
+    return summary_of([treated[seed] - controlled[seed] for seed in treated if seed in controlled])
+
+
+def _taken(from_: Cell | TeacherFacts, figure: Published, score: Which) -> Summary | None:
+    if figure.split == "heldout":
+        return from_.heldout.get(score)
+    return from_.test.get(score, {}).get(figure.measure)

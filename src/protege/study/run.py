@@ -11,12 +11,13 @@ from typing import Any
 from protege.config import Place
 from protege.display import console
 from protege.launch.jobs import Job, Reply
-from protege.launch.local import Outcome, Unwatched, run_jobs
+from protege.launch.local import Unwatched, run_jobs
 from protege.runs import read_json
 from protege.study.conduct import conduct, known_runs, left, progress
 from protege.study.estimate import Estimate, estimate, refuse_what_does_not_fit
 from protege.study.findings import Findings, write
 from protege.study.gather import gather
+from protege.study.interim import Interim
 from protege.study.load import load
 from protege.study.plan import Plan, PlannedRun, warnings_before
 from protege.study.probing import probe_all, threads_of_a_slot
@@ -64,20 +65,23 @@ def run_study(
         plan.study.name, total, planned["finished"], expected.by_run if expected else {}, slots, quiet
     ) as display:
         display.say(f"{plan.study.name}: {planned['left']} of {total} runs left{_about(planned)}, in {plan.place.runs}")
-        done = conduct(plan, display, only=only, slots=slots, threads=slot_threads, devices=devices, command=command)
-    return planned, _ended(plan, done, command)
-
-
-def _ended(plan: Plan, done: Outcome, command: str) -> Findings:
+        commands = list(dict.fromkeys([*commands_so_far(plan), command]))
+        watch = Interim(plan, display, commands)
+        done = conduct(plan, watch, only=only, slots=slots, threads=slot_threads, devices=devices, command=command)
     if done.stopped:
-        now = progress(plan)
-        whole = now.planned + now.still_to_come
-        raise Stopped(
-            f"{plan.study.name} stopped with {now.finished} of {whole} runs finished. The same command goes on from here."
-        )
-    findings = gather(plan, done.failed, list(dict.fromkeys([*commands_so_far(plan), command])))
+        watch.write()
+        raise Stopped(_how_far(plan))
+    findings = gather(plan, done.failed, commands)
     write(plan.folder / "findings.json", findings)
-    return findings
+    return planned, findings
+
+
+def _how_far(plan: Plan) -> str:
+    now = progress(plan)
+    whole = now.planned + now.still_to_come
+    return (
+        f"{plan.study.name} stopped with {now.finished} of {whole} runs finished. The same command goes on from here."
+    )
 
 
 def commands_so_far(plan: Plan) -> tuple[str, ...]:
@@ -94,6 +98,7 @@ def summary(plan: Plan, only: Sequence[str], expected: Estimate | None, slots: i
         "name": plan.study.name,
         "question": plan.study.question,
         "scale": plan.scale,
+        "differs": plan.study.differs,
         "folder": str(plan.folder),
         "arms": [
             {

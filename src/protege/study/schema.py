@@ -233,6 +233,11 @@ class Published(Described):
             raise ValueError("of held-out images only the accuracy is kept")
         return self
 
+    def fits(self, arm: str, pair: str | None, values: Mapping[str, object]) -> bool:
+        """Whether the figure speaks of this cell; its configuration must be the one that was reported."""
+        same = all(values.get(path) == value for path, value in self.at.items())
+        return arm == self.arm and self.pair in (None, pair) and same
+
 
 class Cost(Described):
     """What the full form takes, so that nobody starts it unawares."""
@@ -273,8 +278,10 @@ class Study(Described):
     )
     cost: Cost | None = Field(default=None, description="of the full form")
     reduced: Description | None = Field(
-        default=None, description="what the small form changes: base, every_run, teachers, arms, pairs, seeds"
+        default=None,
+        description="what the small form changes: base, every_run, teachers, arms, pairs, seeds; `differs` says it in words",
     )
+    differs: str = Field(default="", description="of a reduced form: how it differs from the full one")
 
     @field_validator("base", "every_run", mode="before")
     @classmethod

@@ -117,7 +117,7 @@ def selection(plan: Plan, cell: Cell, heldout_images: int) -> Selection:
         chosen=now.chosen.values if now.chosen else None,
         spread=100 * noise.spread if noise else None,
         standard_error=100 * noise.standard_error if noise else None,
-        luck=100 * noise.luck if noise else None,
+        luck=100 * noise.luck if noise and noise.is_noise else None,
         is_noise=noise.is_noise if noise else None,
         sentence=noise.sentence if noise else _not_yet(now),
     )

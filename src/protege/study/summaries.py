@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -11,7 +12,7 @@ from protege import stats
 from protege.models.config import ModelConfig
 from protege.runs import Run, read_json
 from protege.study.arms import Cell as PlannedCell
-from protege.study.arms import teacher_config
+from protege.study.arms import cell_key, cell_label, teacher_config
 from protege.study.conduct import to_unseal, unsealed
 from protege.study.findings import (
     Cell,
@@ -78,7 +79,7 @@ def _cell(plan: Plan, cell: PlannedCell, rows: list[RunRow], classes: int, size:
     )
     return Cell(
         key=cell.key,
-        label=cell.key,
+        label=_label(cell),
         arm=cell.arm,
         pair=cell.pair,
         values=chosen.values if chosen else {},
@@ -95,6 +96,12 @@ def _cell(plan: Plan, cell: PlannedCell, rows: list[RunRow], classes: int, size:
         test=test_summaries(done),
         seconds=_mean_seconds(done),
     )
+
+
+def _label(cell: PlannedCell) -> str:
+    """Values are part of the name where they are part of the key: where every configuration is a cell of its own."""
+    named = cell.arm, cell.pair, cell.configurations[0].values
+    return cell_label(*named) if cell.key == cell_key(*named) else cell.key
 
 
 def _mean_seconds(rows: Sequence[RunRow]) -> float | None:
@@ -178,8 +185,9 @@ def grids(plan: Plan, selections: Sequence[Selection], found: Sequence[Cell]) ->
     """What was chosen among, on held-out images; or, in the literature protocol, every configuration on the test set."""
     chosen = [_held_out_grid(selection) for selection in selections]
     varied = [cell for cell in plan.cells if cell.configurations[0].values and not cell.chosen_by_selection]
-    arms = dict.fromkeys((cell.arm, cell.pair) for cell in varied)
-    return [*chosen, *(_tested_grid(plan, arm, pair, found) for arm, pair in arms)]
+    arms = Counter((cell.arm, cell.pair) for cell in varied)
+    several = [one for one, count in arms.items() if count > 1]
+    return [*chosen, *(_tested_grid(plan, arm, pair, found) for arm, pair in several)]
 
 
 def _held_out_grid(selection: Selection) -> Grid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,17 @@ from rich.table import Table
 if TYPE_CHECKING:
     from protege.study.findings import Cell, Findings, TeacherFacts
 
-out = Console(highlight=False, markup=False, soft_wrap=True)
+WIDE = 120  # of a file, into which a table is written as it is
+out = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
 
 
 def say_plan(planned: dict[str, Any]) -> None:
     from protege.display import duration
+    from protege.study.answer import of_reduced_form
 
     out.print(f"{planned['name']}: {planned['question']}", style="bold")
+    if planned["scale"] == "reduced":
+        out.print(of_reduced_form(planned["differs"]), style="yellow")
     table = _table("", "configurations", "selection runs", "reporting runs")
     for row in planned["arms"]:
         table.add_row(row["cell"], str(row["configurations"]), str(row["select"]), str(row["report"]))
@@ -34,19 +39,29 @@ def say_plan(planned: dict[str, Any]) -> None:
 
 
 def say_findings(findings: Findings, folder: Path) -> None:
+    """The answer stands last, where it is seen when a long run ends."""
+    from protege.study.answer import how_far, of_reduced_form
+
     out.print(f"{findings.name} ({findings.scale}): {findings.question}", style="bold")
+    if findings.scale == "reduced":
+        out.print(of_reduced_form(findings.differs), style="yellow")
     for one in findings.selections:
         values = ", ".join(f"{path} {value}" for path, value in (one.chosen or {}).items())
         out.print(f"chosen for {one.cell}: {values or 'nothing yet'}.{'' if one.is_noise else f' {one.sentence}'}")
     out.print(_results(findings))
-    for effect in findings.effects if len(findings.effects) > 1 else ():
-        out.print(effect.sentence)
+    for effect in findings.effects:
+        if effect.sentence != findings.answer and effect.outcome != "pending":
+            out.print(effect.sentence)
     _warn(findings.warnings)
     if not findings.complete:
-        costs = findings.costs
-        out.print(f"{costs.finished} of {costs.runs} runs are finished; the test set stays sealed until all are.")
+        out.print(f"{(said := how_far(findings))[0].upper()}{said[1:]}.")
     out.print(findings.answer, style="bold")
     out.print(f"everything is in {folder}", style="dim")
+
+
+def say_report(made: str, unread: tuple[str, ...]) -> None:
+    _warn(unread)
+    out.print(made)
 
 
 def _warn(warnings: list[str] | tuple[str, ...]) -> None:
@@ -55,11 +70,14 @@ def _warn(warnings: list[str] | tuple[str, ...]) -> None:
 
 
 def _results(findings: Findings) -> Table:
-    table = _table("", "seeds", "held-out %", "test %", "sd", "95 % interval", "agrees with the teacher %", "ECE %")
-    for teacher in findings.teachers:
-        table.add_row(f"teacher {teacher.key}", *_figures(findings, teacher))
-    for cell in findings.cells:
-        table.add_row(cell.label, *_figures(findings, cell))
+    """Without columns in which nothing is known."""
+    names = ["seeds", "held-\nout %", "test %", "sd", "95 % interval", "agrees\nwith the\nteacher %", "ECE %"]
+    rows = {f"teacher {teacher.key}": _figures(findings, teacher) for teacher in findings.teachers}
+    rows |= {cell.label: _figures(findings, cell) for cell in findings.cells}
+    kept = [number for number in range(len(names)) if any(figures[number] != "-" for figures in rows.values())]
+    table = _table("", *(names[number] for number in kept))
+    for label, figures in rows.items():
+        table.add_row(label, *(figures[number] for number in kept))
     return table
 
 
@@ -82,9 +100,10 @@ def _number(value: float | None) -> str:
 
 
 def _table(*columns: str) -> Table:
+    """Long names are folded, figures never."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
-        table.add_column(column, justify="left" if not column else "right", overflow="fold", no_wrap=not column)
+        table.add_column(column, justify="right" if column else "left", overflow="fold", no_wrap=bool(column))
     return table
 
 

@@ -43,7 +43,7 @@ def forest(rows: Sequence[ForestRow], axis_name: str, label: str) -> Markup:
     tall = LINE if any(room_beside(row.said) < BOLD * len(row.label) for row in rows) else 0.0
     height = ROW + tall
     bottom = height * len(rows) + 4
-    parts = [*across(axis, 0, bottom, axis_name), line((axis(0), 0), (axis(0), bottom), "zero")]
+    parts = [*across(axis, 0, bottom, axis_name)]
     for number, row in enumerate(rows):
         parts += _row(row, height * number, tall, axis)
     return drawing(bottom + 34, parts, label)
@@ -51,7 +51,7 @@ def forest(rows: Sequence[ForestRow], axis_name: str, label: str) -> Markup:
 
 def _row(row: ForestRow, top: float, tall: float, axis: Scale) -> list[Markup]:
     middle = top + tall + 25
-    parts = []
+    parts = [line((axis(0), middle - 8), (axis(0), middle + 9), "zero")]  # not through figures: it would hide a minus
     if row.margin is not None:
         corner, size = (axis(-row.margin), middle - 7), (axis(row.margin) - axis(-row.margin), 14)
         parts.append(rectangle(corner, size, "margin", f"±{row.margin:g} was said in advance not to matter"))

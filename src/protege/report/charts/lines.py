@@ -1,14 +1,15 @@
-"""Curves with bands: a line for the mean over seeds, a band from the lowest to the highest, a name at its end."""
+"""Curves with bands: a line for the mean over seeds, a band from the lowest to the highest, a name at its end or below."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
 from protege.report.charts.svg import (
+    LEGEND,
     LETTER,
     WIDTH,
     Scale,
@@ -18,6 +19,7 @@ from protege.report.charts.svg import (
     drawing,
     fitted,
     group,
+    legend,
     path,
     scale,
     text,
@@ -38,6 +40,7 @@ class Series:
     high: Sequence[float]
     style: str
     n: int
+    marked: float | None = None  # the x of a point to be told from the others
 
 
 def lines(
@@ -50,7 +53,9 @@ def lines(
     log_y: bool = False,
 ) -> Markup:
     shown = [thinned(one) for one in series]
-    names = min(NAMES, max((LETTER * len(one.label) for one in shown), default=0.0) + 10)
+    wanted = max((LETTER * len(one.label) for one in shown), default=0.0) + 10
+    beside = wanted <= NAMES
+    names = wanted if beside else 8.0
     x = scale(
         [value for one in shown for value in one.x], LEFT, WIDTH - names, pad=0.0 if not log_x else 0.02, log=log_x
     )
@@ -62,7 +67,10 @@ def lines(
     ]
     parts += [_band(one, x, y) for one in shown if one.n > 1]
     parts += [_line(one, x, y) for one in shown]
-    return drawing(height, [*parts, *_names(shown, y, WIDTH - names + 5, height)], f"{title} {y_name}")
+    if beside:
+        return drawing(height, [*parts, *_names(shown, y, WIDTH - names + 5, height)], f"{title} {y_name}")
+    named = legend([(one.label, one.style) for one in shown], height)
+    return drawing(height + LEGEND * len(shown), [*parts, *named], f"{title} {y_name}")
 
 
 def thinned(series: Series) -> Series:
@@ -74,7 +82,7 @@ def thinned(series: Series) -> Series:
     x, mean, low, high = (
         [values[index] for index in kept] for values in (series.x, series.mean, series.low, series.high)
     )
-    return Series(series.label, x, mean, low, high, series.style, series.n)
+    return replace(series, x=x, mean=mean, low=low, high=high)
 
 
 def _ticks(shown: Sequence[Series]) -> int:
@@ -95,7 +103,12 @@ def _line(series: Series, x: Scale, y: Scale) -> Markup:
     tooltip = f"{series.label}: {series.mean[-1]:.4g} at the end ({series.n} {'seeds' if series.n > 1 else 'seed'})"
     few = [at for at in points if math.isfinite(at[1])] if len(points) <= FEW_POINTS else []
     dots = [circle(at, 2.5, f"{series.style} fill") for at in few]
-    return group([path(points, f"{series.style} stroke"), *dots], "curve", tooltip)
+    marks = [
+        circle(point, 5.5, f"{series.style} hollow")
+        for at, point in zip(series.x, points, strict=True)
+        if at == series.marked
+    ]
+    return group([path(points, f"{series.style} stroke"), *marks, *dots], "curve", tooltip)
 
 
 def _names(shown: Sequence[Series], y: Scale, left: float, height: float) -> list[Markup]:

@@ -29,17 +29,19 @@ class Diagram:
 def reliability(diagrams: Sequence[Diagram], title: str, style: str) -> Markup:
     """At most two beside each other; the area of a point is the share of images in its bin."""
     parts = [text(LEFT, 12, title, "strong", room=WIDTH - LEFT)]
-    for number, diagram in enumerate(diagrams[:2]):
-        parts += _diagram(diagram, LEFT + number * (SIDE + 40), style)
+    shown = diagrams[:2]
+    for number, diagram in enumerate(shown):
+        room = SIDE + 38 if len(shown) > 1 else WIDTH - LEFT
+        parts += _diagram(diagram, LEFT + number * (SIDE + 40), style, room)
     return drawing(TOP + SIDE + 34, parts, f"Reliability of {title}")
 
 
-def _diagram(diagram: Diagram, left: float, style: str) -> list[Markup]:
+def _diagram(diagram: Diagram, left: float, style: str, room: float) -> list[Markup]:
     bottom = TOP + SIDE
     x, y = Scale(0, 1, left, left + SIDE), Scale(0, 1, bottom, TOP)
     images = max(1, sum(one.images for one in diagram.bins))
     parts = [
-        text(left, TOP - 7, f"{diagram.title}: {diagram.said}", "small", room=SIDE + 38),
+        text(left, TOP - 7, f"{diagram.title}: {diagram.said}", "small", room=room),
         rectangle((left, TOP), (SIDE, SIDE), "frame"),
         line((left, bottom), (left + SIDE, TOP), "grid"),
         text(left + SIDE / 2, bottom + 27, "confidence", "small", "middle"),

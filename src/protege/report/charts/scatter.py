@@ -1,4 +1,4 @@
-"""Accuracy against a price: a point for each network, named at the right."""
+"""Accuracy against a price: a point for each network, named at the right, or below where names are long."""
 
 from __future__ import annotations
 
@@ -7,7 +7,22 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from protege.report.charts.svg import LETTER, WIDTH, Scale, across, apart, circle, drawing, line, path, scale, text, up
+from protege.report.charts.svg import (
+    LEGEND,
+    LETTER,
+    WIDTH,
+    Scale,
+    across,
+    apart,
+    circle,
+    drawing,
+    legend,
+    line,
+    path,
+    scale,
+    text,
+    up,
+)
 
 LEFT, BOTTOM_ROOM, NAMES = 40.0, 34.0, 124.0
 
@@ -27,7 +42,9 @@ def scatter(dots: Sequence[Dot], title: str, x_name: str, y_name: str, height: f
     """The horizontal axis is in powers of ten where prices differ widely."""
     prices = [value for dot in dots for value in (dot.x, dot.before) if value is not None]
     log = min(prices) > 0 and max(prices) / min(prices) > 5
-    right = WIDTH - min(NAMES, max(LETTER * len(dot.label) for dot in dots) + 12)
+    wanted = max(LETTER * len(dot.label) for dot in dots) + 12
+    beside = wanted <= NAMES
+    right = WIDTH - (wanted if beside else 8.0)
     x = scale(prices, LEFT + 8, right - 8, pad=0.05, log=log)
     y = scale([dot.y + end for dot in dots for end in (-(dot.spread or 0), dot.spread or 0)], height - BOTTOM_ROOM, 28)
     parts = [
@@ -37,7 +54,12 @@ def scatter(dots: Sequence[Dot], title: str, x_name: str, y_name: str, height: f
     ]
     for dot in dots:
         parts += _dot(dot, x, y)
-    return drawing(height, [*_names(dots, x, y, right, height), *parts], f"{y_name} against {x_name}")
+    said = f"{y_name} against {x_name}"
+    if beside:
+        return drawing(height, [*_names(dots, x, y, right, height), *parts], said)
+    order = sorted(dots, key=lambda dot: -dot.y)
+    named = legend([(dot.label, dot.style) for dot in order], height, dots=True)
+    return drawing(height + LEGEND * len(dots), [*parts, *named], said)
 
 
 def _dot(dot: Dot, x: Scale, y: Scale) -> list[Markup]:

@@ -10,7 +10,8 @@ from itertools import pairwise
 from markupsafe import Markup
 
 WIDTH = 360.0
-LETTER, BOLD = 5.8, 6.7  # mean width of one at 11 units
+LEGEND = 14.0  # a line of it
+LETTER, BOLD, SMALL = 5.8, 6.7, 5.1  # mean width of one at 11 units, and in small print
 
 Point = tuple[float, float]
 
@@ -29,7 +30,7 @@ def place(value: float) -> str:
 
 def text(x: float, y: float, said: str, kind: str = "", anchor: str = "start", room: float | None = None) -> Markup:
     """What does not fit into `room` is cut, and whole in the tooltip."""
-    shown = fitted(said, room, BOLD if "strong" in kind else LETTER)
+    shown = fitted(said, room, BOLD if "strong" in kind else SMALL if "small" in kind else LETTER)
     whole = Markup("<title>{}</title>").format(said) if shown != said else ""
     return Markup('<text x="{}" y="{}"{}{}>{}{}</text>').format(
         place(x), place(y), _named("class", kind), _named("text-anchor", anchor, "start"), whole, shown
@@ -88,6 +89,18 @@ def group(parts: Iterable[Markup], kind: str, tooltip: str = "") -> Markup:
     return Markup('<g class="{}">{}{}</g>').format(kind, inside, Markup("").join(parts))
 
 
+def legend(named: Sequence[tuple[str, str]], top: float, dots: bool = False) -> list[Markup]:
+    """Label and style of each, a line each, for names that do not fit beside what they name."""
+    parts: list[Markup] = []
+    for number, (label, style) in enumerate(named):
+        middle = top + LEGEND * (number + 0.5)
+        parts.append(
+            circle((18, middle), 4, f"{style} fill") if dots else path([(8, middle), (30, middle)], f"{style} stroke")
+        )
+        parts.append(text(36, middle + 4, label, f"{style} name", room=WIDTH - 40))
+    return parts
+
+
 # ---- scales ----
 
 
@@ -120,10 +133,10 @@ def scale(values: Iterable[float], start: float, end: float, pad: float = 0.05, 
 
 
 def _ticks(low: float, high: float, count: int) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten."""
+    """Multiples of 1, 2 or 5 times a power of ten, about so many."""
     rough = (high - low) / count
     power = 10 ** math.floor(math.log10(rough))
-    step = next(one * power for one in (1, 2, 5, 10) if one * power >= rough * 0.999)
+    step = power * next(one for one, most in ((1, 1.2), (2, 2.5), (5, 6.0), (10, 10.1)) if rough <= most * power)
     first = math.ceil(low / step - 1e-9)
     return [step * number for number in range(first, math.floor(high / step + 1e-9) + 1)]
 

@@ -10,9 +10,10 @@ from protege.report.charts.forest import ForestRow, forest
 from protege.report.charts.strip import StripRow, strip
 from protege.report.material import Material
 from protege.report.subjects import Panel, Subject, panels, teachers_of
-from protege.report.table import Column, estimate, said
+from protege.report.table import Column, estimate, number, said
 from protege.report.tables.effects import decimals
 from protege.report.tables.results import EPOCHS
+from protege.study.answer import how_far, of_reduced_form
 from protege.study.findings import Effect, Findings, Summary
 
 MOST_ROWS = 9  # of the one picture
@@ -23,15 +24,13 @@ def first_line(findings: Findings) -> str:
     """Empty for a complete report of a full study."""
     said = []
     if findings.scale == "reduced":
-        said.append(
-            "This is a reduced-scale run of the study: it shows that everything works, not what the full study would find."
-        )
+        said.append(of_reduced_form(findings.differs))
     if not findings.study:
         said.append(
             "These runs belong to no study: nothing was named in advance, so this describes and concludes nothing."
         )
     elif not findings.complete:
-        said.append("This report is not complete: runs are missing or the test set is still sealed.")
+        said.append(f"This report is not complete: {how_far(findings)}.")
     return " ".join(said)
 
 
@@ -62,8 +61,9 @@ def _involved(effects: Iterable[Effect]) -> set[str]:
 
 def strips(findings: Findings, panel: Panel) -> Figures | None:
     """Test accuracy; held-out accuracy while the test set is sealed."""
-    tested = any(one.scores(findings.score).get("accuracy") for one in panel.subjects)
-    rows = [row for one in panel.subjects if (row := _strip_row(findings, one, tested, bool(panel.title))) is not None]
+    students = [one for one in panel.subjects if one.kind != "teacher"] or panel.subjects
+    tested = any(one.scores(findings.score).get("accuracy") for one in students)  # teachers may be known from elsewhere
+    rows = [row for one in panel.subjects if (row := _strip_row(findings, one, tested, panel.label(one))) is not None]
     if not rows:
         return None
     images = "test" if tested else "held-out"
@@ -76,7 +76,7 @@ def strips(findings: Findings, panel: Panel) -> Figures | None:
     return Figures([drawn], caption, title=panel.title)
 
 
-def _strip_row(findings: Findings, one: Subject, tested: bool, titled: bool) -> StripRow | None:
+def _strip_row(findings: Findings, one: Subject, tested: bool, label: str) -> StripRow | None:
     summary: Summary | None
     if tested:
         summary, values = one.scores(findings.score).get("accuracy"), one.by_seed(findings.score, "accuracy").values()
@@ -87,7 +87,7 @@ def _strip_row(findings: Findings, one: Subject, tested: bool, titled: bool) -> 
         return None
     interval = (summary.interval.low, summary.interval.high) if summary.interval else None
     return StripRow(
-        one.short if one.pair and titled else one.label,
+        label,
         with_n(summary),
         list(values),
         summary.mean,
@@ -124,11 +124,12 @@ def forest_figure(material: Material, effects: Sequence[Effect]) -> Figures:
             axis = f"{label} minus that of {control}, {unit}"
             drawn.append(forest(rows, axis, axis))
     involved = [one for one in material.subjects if one.id in _involved(effects)]
+    margins = any(effect.equivalence for effect in effects)
     corrected = max((effect.family for effect in effects), default=1) > 1
     caption = (
         f"Difference with its 95 % interval{', which is not corrected' if corrected else ''}. A filled point stands"
-        f"{' after correction for all comparisons' if corrected else ''}, a hollow one is not shown to differ; "
-        f"a grey band is the margin named in advance. {hardware(involved)}"
+        f"{' after correction for all comparisons' if corrected else ''}, a hollow one is not shown to differ"
+        f"{'; a grey band is the margin named in advance' if margins else ''}. {hardware(involved)}"
     )
     return Figures(drawn, caption)
 
@@ -176,11 +177,11 @@ def _controls(effects: Sequence[Effect], known: Mapping[str, Subject]) -> set[st
 
 
 def _difference(effect: Effect, interval: tuple[float, float] | None, places: int) -> str:
-    number = Column("", "number", places, signed=True)
-    shown = said(effect.difference, number)
+    points = Column("", "number", places, signed=True)
+    shown = said(effect.difference, points)
     seeds = f", n {len(effect.seeds)}" if effect.seeds else ""
     return (
-        shown + (f" [{said(interval[0], number)}, {said(interval[1], number)}]" if interval else " (untested)") + seeds
+        shown + (f" [{said(interval[0], points)}, {said(interval[1], points)}]" if interval else " (untested)") + seeds
     )
 
 
@@ -189,7 +190,8 @@ def _difference(effect: Effect, interval: tuple[float, float] | None, places: in
 
 def facts(findings: Findings) -> list[tuple[str, str]]:
     split = findings.data
-    counts = f"{split.train:,} training, {split.heldout:,} held-out and {split.test:,} test images"
+    heldout = f"{split.heldout:,}" if split.heldout else "no"
+    counts = f"{split.train:,} training, {heldout} held-out and {split.test:,} test images"
     found = [
         ("protocol", protocol_in_words(findings)),
         ("data", f"{split.name}: {split.classes} classes, {split.image_size} x {split.image_size} pixels, {counts}"),
@@ -220,7 +222,7 @@ def _listed(seeds: Sequence[int]) -> str:
     seeds = sorted(seeds)
     joined = seeds == list(range(seeds[0], seeds[-1] + 1)) and len(seeds) > 2
     shown = f"{seeds[0]} to {seeds[-1]}" if joined else ", ".join(map(str, seeds))
-    return f"{shown} ({len(seeds)} {'seeds' if len(seeds) > 1 else 'seed'})"
+    return f"{shown} ({number(len(seeds), 'seed')})"
 
 
 def _hardware(findings: Findings) -> str:
@@ -228,9 +230,17 @@ def _hardware(findings: Findings) -> str:
     counted: dict[str, int] = {}
     for one in findings.hardware:
         threads = "/".join(map(str, one.threads))
-        machine = f"{one.processor if one.device == 'cpu' else one.device}, {threads} thread(s), torch {one.torch}"
+        parts = [
+            one.processor if one.device == "cpu" else one.device,
+            f"{threads} {'thread' if threads == '1' else 'threads'}",
+            f"torch {one.torch}",
+            f"Python {one.python}" if one.python else "",
+            f"numpy {one.numpy}" if one.numpy else "",
+            one.system or "",
+        ]
+        machine = ", ".join(part for part in parts if part)
         counted[machine] = counted.get(machine, 0) + one.runs
-    return "; ".join(f"{machine}: {count} run(s)" for machine, count in counted.items())
+    return "; ".join(f"{machine}: {number(count, 'run')}" for machine, count in counted.items())
 
 
 def _runs(findings: Findings) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from protege.report.blocks import Block, Bullets, Section, Words
 from protege.report.material import Material
-from protege.report.sections.answer import forest_figure, forest_rows, strips
+from protege.report.sections.answer import forest_figure, forest_rows, picture, strips
 from protege.report.subjects import panels
 from protege.report.table import Table
 from protege.report.tables import effects as tables
@@ -20,11 +20,16 @@ def effects(material: Material) -> Section | None:
     if not findings.effects:
         return None
     blocks: list[Block] = []
+    first = picture(material)
     if forest_rows(material, findings.effects):
-        blocks.append(forest_figure(material, findings.effects))
-    if [effect.sentence for effect in findings.effects] != [findings.answer]:
-        sentences = [effect.sentence for effect in findings.effects]
-        folded = f"All {len(sentences)} comparisons in words" if len(sentences) > OPEN else ""
+        figure = forest_figure(material, findings.effects)
+        if first is None or figure.drawings != first.drawings:  # it stands above already
+            blocks.append(figure)
+    told = [effect for effect in findings.effects if effect.sentence != findings.answer and effect.outcome != "pending"]
+    sentences = [effect.sentence for effect in told]
+    if sentences:
+        which = "All" if len(sentences) == len(findings.effects) else "The other"
+        folded = f"{which} {len(sentences)} comparisons in words" if len(sentences) > OPEN else ""
         blocks.append(Bullets(sentences, folded))
     blocks += _filled(
         *tables.effects(findings, material.subjects),
@@ -39,7 +44,9 @@ def _filled(*found: Table) -> Iterator[Table]:
 
 
 def networks(material: Material) -> Section:
-    shown = [figure for panel in panels(material.subjects) if (figure := strips(material.findings, panel)) is not None]
+    figures = (strips(material.findings, panel) for panel in panels(material.subjects))
+    first = picture(material)  # stands above already, and mostly shows the same where networks are few
+    shown = [one for one in figures if one is not None and not (first and one.drawings == first.drawings)]
     table = results(material.findings, material.subjects)
     if not table.rows:
         return Section("results", "Networks", [Words("No network is finished yet.")])

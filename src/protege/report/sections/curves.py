@@ -20,12 +20,13 @@ from protege.report.curves import (
 from protege.report.material import Material
 from protege.report.sections.answer import hardware
 from protege.report.subjects import Panel, Subject, panels
+from protege.report.table import number, numbers
 
 UNITS = {TRAIN_ACCURACY: "%", HELDOUT_ACCURACY: "%"}
 COMPARED = (HELDOUT_ACCURACY, HELDOUT_LOSS, TRAIN_ACCURACY)
 OPEN = 6  # networks whose own curves are not folded away
 WIDE = 10  # largest over smallest
-ZOOMED_FROM = 9  # epochs: of fewer the last third shows nothing
+ZOOMED_FROM, ZOOMED_POINTS = 9, 3  # epochs in all, and evaluations in the last third: fewer show nothing
 
 
 def curves(material: Material) -> Section | None:
@@ -70,8 +71,9 @@ def _quantity(name: str, shown: Sequence[Subject], material: Material) -> Iterab
     last = max(curve.epochs[-1] for _, curve in found)
     if name == HELDOUT_ACCURACY and last >= ZOOMED_FROM:
         late = [series(one.short, curve, one.style, last * 2 // 3) for one, curve in found]
-        late = [one for one in late if one.x]
-        yield lines(late, "the last third", "epoch", _named(name))
+        late = [one for one in late if len(one.x) >= ZOOMED_POINTS]
+        if late:
+            yield lines(late, "the last third", "epoch", _named(name))
 
 
 def _named(name: str) -> str:
@@ -87,9 +89,7 @@ def series(label: str, curve: Curve, style: str, after: int = 0) -> Series:
 
 def _counted(shown: Sequence[Subject], material: Material) -> str:
     counts = {one.short: max(curve.n for curve in material.curves[one.id].values()) for one in shown}
-    if len(set(counts.values())) == 1:
-        return f"{next(iter(counts.values()))} seed(s) each"
-    return ", ".join(f"{label} {count} seed(s)" for label, count in counts.items())
+    return numbers(counts, "seed")
 
 
 def _losses(shown: Sequence[Series], title: str, name: str) -> Markup:
@@ -113,7 +113,7 @@ def _alone(one: Subject, material: Material) -> tuple[str, list[Markup], str]:
     if NORM in found:
         drawn.append(lines([series("", found[NORM], one.style)], one.label, "epoch", NORM))
     n = max(curve.n for curve in found.values())
-    return one.label, drawn, f"{one.label}: {n} seed(s). {hardware([one])}"
+    return one.label, drawn, f"{one.label}: {number(n, 'seed')}. {hardware([one])}"
 
 
 def _pair(found: Mapping[str, Curve], train: str, heldout: str, style: str) -> list[Series]:
@@ -123,6 +123,5 @@ def _pair(found: Mapping[str, Curve], train: str, heldout: str, style: str) -> l
 
 def _terms(terms: Mapping[str, Curve]) -> list[Series]:
     return [
-        series(name, curve, f"hue{number % 7} dash{number // 7 % 3}")
-        for number, (name, curve) in enumerate(terms.items())
+        series(name, curve, f"hue{place % 7} dash{place // 7 % 3}") for place, (name, curve) in enumerate(terms.items())
     ]

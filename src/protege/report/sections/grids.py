@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from markupsafe import Markup
@@ -35,7 +37,7 @@ def grids(material: Material) -> Section | None:
         tested(grid, number, where_measured(material.subjects, findings, grid))
         for number, grid in enumerate(ablations, 1)
     ]
-    if findings.budgets:
+    if findings.selections and findings.budgets:
         blocks.append(budgets(findings))
     return Section("grids", "Varied values", blocks)
 
@@ -57,8 +59,8 @@ def _figures(grid: Grid, material: Material) -> list[Block]:
         else f" If all were equally good, the best would lead the mean by {grid.luck:.2f} points by luck."
     )
     caption = (
-        f"{name}: {IMAGES[grid.split]} accuracy in percent, {'/'.join(map(str, seeds))} seed(s) a point"
-        f"{', the chosen one framed' if chosen else ''}.{luck} {hardware(_subjects(grid, material))}"
+        f"{name}: {IMAGES[grid.split]} accuracy in percent, {'/'.join(map(str, seeds))} {'seed' if seeds == [1] else 'seeds'} a point"
+        f"{', the chosen one marked' if chosen else ''}.{luck} {hardware(_subjects(grid, material))}"
     )
     return [Figures(drawn, caption)]
 
@@ -83,10 +85,11 @@ def _drawings(grid: Grid, name: str, chosen: Values | None, style: str) -> list[
 def _of_sweep(points: Sequence[Point], grid: Grid, name: str, chosen: Values | None, style: str) -> list[Markup]:
     paths = [path for path in grid.paths if path in points[0][0]]
     paths = [path for path in paths if len({plain(values[path]) for values, _ in points}) > 1] or paths[:1]
+    paths, tied = _free(points, paths)
     if sum(summary is not None for _, summary in points) < 2:
         return []  # one point draws no line; the table has it
     if len(paths) == 1:
-        return [_line(points, grid.split, paths[0], name, chosen, style)]
+        return [_line(points, grid.split, paths[0], name, chosen, style, tied)]
     if len(paths) == 2:
         return [_heat(points, paths[0], paths[1], name, chosen)]
     if len(paths) == 3:
@@ -101,10 +104,32 @@ def _of_sweep(points: Sequence[Point], grid: Grid, name: str, chosen: Values | N
     return []
 
 
+def _free(points: Sequence[Point], paths: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Fields that vary by themselves, and those that only go with one of them, as two weights do whose sum is one."""
+    free: list[str] = []
+    for path in paths:
+        if not any(_goes_with(points, path, other) for other in free):
+            free.append(path)
+    return free, [path for path in paths if path not in free]
+
+
+def _goes_with(points: Sequence[Point], one: str, other: str) -> bool:
+    both = {(plain(values[one]), plain(values[other])) for values, _ in points}
+    return len(both) == len({value for value, _ in both}) == len({value for _, value in both})
+
+
 # ---- one varied value ----
 
 
-def _line(points: Sequence[Point], split: str, path: str, name: str, chosen: Values | None, style: str) -> Markup:
+def _line(
+    points: Sequence[Point],
+    split: str,
+    path: str,
+    name: str,
+    chosen: Values | None,
+    style: str,
+    tied: Sequence[str] = (),
+) -> Markup:
     """Along the values where they are numbers, else as a grid of one row."""
     known = [(values[path], summary) for values, summary in points if summary is not None]
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value, _ in known):
@@ -121,9 +146,18 @@ def _line(points: Sequence[Point], split: str, path: str, name: str, chosen: Val
         high=[mean + sd for mean, sd in zip(means, spreads, strict=True)],
         style=style,
         n=max(summary.n for _, summary in known),
+        marked=next((float(values[path]) for values, _ in points if values == chosen), None),
     )
-    doubling = min(at) > 0 and max(at) / min(at) >= 8
-    return lines([one], name, last(path), f"{IMAGES[split]} accuracy %", log_x=doubling)
+    with_it = f" (and {', '.join(map(last, tied))} with it)" if tied else ""
+    return lines([one], name, f"{last(path)}{with_it}", f"{IMAGES[split]} accuracy %", log_x=_multiplied(at))
+
+
+def _multiplied(values: Sequence[float]) -> bool:
+    """Whether they are spaced rather by factors than by steps, over a wide range."""
+    if min(values) <= 0 or max(values) / min(values) < 8:
+        return False
+    steps, factors = ([b - a for a, b in pairwise(of)] for of in (values, [math.log(value) for value in values]))
+    return max(factors) / min(factors) < max(steps) / min(steps)
 
 
 # ---- two ----

@@ -15,7 +15,7 @@ def page_of(material: Material) -> Page:
     return Page(
         title=findings.name,
         first_line=answer.first_line(findings),
-        question=findings.question,
+        question=findings.question[:1].upper() + findings.question[1:],
         answer=findings.answer,
         picture=answer.picture(material),
         facts=answer.facts(findings),

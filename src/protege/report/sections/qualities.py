@@ -12,7 +12,7 @@ from protege.report.evaluations import Detail
 from protege.report.material import Focus, Material
 from protege.report.sections.answer import hardware, with_n
 from protege.report.subjects import Panel, Subject, panels
-from protege.report.table import Column, Estimate, said
+from protege.report.table import Column, Estimate, number, said
 from protege.report.tables import qualities as tables
 
 OPEN = 6  # reliability diagrams that are not folded away
@@ -71,7 +71,7 @@ def _diagrams(detail: Detail, one: Subject) -> Markup:
     found = [Diagram("as trained", _ece(detail.ece), detail.bins)]
     if detail.scaled_ece is not None:
         found.append(Diagram("fitted", _ece(detail.scaled_ece), detail.scaled_bins))
-    return reliability(found, f"{one.label} ({len(detail.runs)} run(s))", one.style)
+    return reliability(found, f"{one.label} ({number(len(detail.runs), 'run')})", one.style)
 
 
 def _ece(found: Estimate) -> str:
@@ -89,8 +89,8 @@ def classes(material: Material) -> Section | None:
     if focus is not None and focus.control is not None and focus.control.id in material.details:
         blocks.append(_gains(material, focus, focus.control))
     shown = panels(material.subjects)
-    for number, panel in enumerate(shown, 1):
-        name = "per_class" if len(shown) == 1 else f"per_class_{number}"
+    for place, panel in enumerate(shown, 1):
+        name = "per_class" if len(shown) == 1 else f"per_class_{place}"
         if (table := tables.per_class(panel, material.details, name)) is not None:
             blocks.append(table)
     if focus is not None and focus.confused:
@@ -102,19 +102,19 @@ def _gains(material: Material, focus: Focus, control: Subject) -> Figures:
     treated, controlled = material.details[focus.treatment.id], material.details[control.id]
     differences = treated.per_class.mean(0) - controlled.per_class.mean(0)
     spreads = _paired_spreads(treated, controlled)
-    order = sorted(range(len(differences)), key=lambda number: -differences[number])
+    order = sorted(range(len(differences)), key=lambda place: -differences[place])
     half = MOST_CLASSES // 2
     kept = order if len(order) <= MOST_CLASSES else [*order[:half], *order[-half:]]
     rows = [
-        Bar(treated.classes[number], float(differences[number]), spreads[number], f"{differences[number]:+.2f}")
-        for number in kept
+        Bar(treated.classes[place], float(differences[place]), spreads[place], f"{differences[place]:+.2f}")
+        for place in kept
     ]
     axis = f"{focus.treatment.label} minus {control.label}, points"
     left_out = f" The {half} largest gains and losses of {len(order)} classes." if len(kept) < len(order) else ""
     spread = ", ± sd over seeds" if any(spreads) else ""
     caption = (
         f"Accuracy a class, {focus.treatment.label} minus {control.label}: means over {len(treated.runs)} and "
-        f"{len(controlled.runs)} run(s){spread}, {treated.images:,} images.{left_out} "
+        f"{number(len(controlled.runs), 'run')}{spread}, {treated.images:,} images.{left_out} "
         f"{hardware([focus.treatment, control])}"
     )
     return Figures([bars(rows, axis, focus.treatment.style, axis)], caption)

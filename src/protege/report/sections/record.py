@@ -21,12 +21,16 @@ def published(material: Material) -> Section | None:
     blocks: list[Block] = []
     if findings.scale == "reduced":
         blocks.append(
-            Words("The measured figures are those of the reduced form; the published ones are of the full study.")
+            Words(
+                "The measured figures are those of the reduced form, the published ones are of the full study, "
+                "so they are not expected to agree."
+            )
         )
     if findings.published:
-        blocks.append(tables.published(findings))
+        blocks += tables.published(findings)
     if findings.notes:
-        blocks += [Words("What differs from the publication:"), Bullets(findings.notes)]
+        form = ", in the full form" if findings.scale == "reduced" else ""
+        blocks += [Words(f"What differs from the publication{form}:"), Bullets(findings.notes)]
     return Section("published", "Published against measured", blocks)
 
 

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from protege.report.subjects import Subject
-from protege.report.table import Column, Estimate, Row, Table, estimate, headed, trimmed
+from protege.report.table import Column, Estimate, Row, Table, estimate, headed, sentence, trimmed
 from protege.study.findings import Findings
 
 
@@ -45,9 +45,13 @@ def costs(findings: Findings, known: Sequence[Subject]) -> Table:
             together, tuning.get(one.id),
         )  # fmt: skip
         rows.append(Row(values, one.hardware, one.style))
-    note = (
-        "Seconds of one run, ± sd over seeds. A teacher that was brought along has a price that is not known here. "
-        "Tuning: all selection runs of the arm together. Runs that shared a machine took longer than they would alone."
+    note = sentence(
+        "Seconds of one run, ± sd over seeds.",
+        "A teacher that was brought along has a price that is not known here."
+        if any(one.given for one in findings.teachers)
+        else "",
+        "Tuning: all selection runs of the arm together." if tuning else "",
+        "Runs that shared a machine took longer than they would alone.",
     )
     return trimmed(Table("costs", "What it costs", columns, tuple(rows), note))
 

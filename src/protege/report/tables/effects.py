@@ -36,10 +36,15 @@ def effects(findings: Findings, known: Sequence[Subject]) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
+def treatment_of(effect: Effect, known: Mapping[str, Subject]) -> str:
+    found = known.get(f"cell/{effect.treatment}")
+    return found.label if found else effect.treatment
+
+
 def control_of(effect: Effect, known: Mapping[str, Subject]) -> str:
     """Its pair is that of the treatment, which says it already."""
     found = known.get(f"cell/{effect.control}")
-    return found.short if found and found.pair == effect.pair else effect.control
+    return effect.control if found is None else found.short if found.pair == effect.pair else found.label
 
 
 def _table(
@@ -49,18 +54,27 @@ def _table(
     measures = {measure.name: measure for measure in findings.measures}
     columns = headed([
         "treatment", "control", "measure", Column("difference", "number", places, signed=True),
-        Column("95 % interval", "range", places, signed=True), Column("p", "p"), Column("p, corrected", "p"), "test",
-        Column("seeds", "count"), Column("smallest detectable", "number", places),
+        Column("95 % interval", "range", places, signed=True), Column("seeds", "count"), "outcome",
+        Column("p", "p"), Column("p, corrected", "p"), "test", Column("smallest detectable", "number", places),
         Column("Welch's p", "p"), Column("paired p", "p"), Column("seed correlation", "number", 2, signed=True),
-        Column("margin", "number", places), Column("equivalence p", "p"), "outcome",
+        Column("margin", "number", places), Column("equivalence p", "p"),
     ])  # fmt: skip
+    marked = marked_ones(findings)
     rows = [
-        Row(_values(effect, measures, by_id), hardware_of_effect(effect, by_id), _style(effect, by_id), effect.primary)
+        Row(
+            _values(effect, measures, by_id), hardware_of_effect(effect, by_id), _style(effect, by_id), effect in marked
+        )
         for effect in those
     ]
     return trimmed(
         Table(name, f"Differences in {unit}, treatment minus control", columns, tuple(rows), _note(findings))
     )
+
+
+def marked_ones(findings: Findings) -> list[Effect]:
+    """The primary comparisons, where there are others: a mark on all would be none."""
+    primary = [effect for effect in findings.effects if effect.primary]
+    return primary if len(primary) < len(findings.effects) or len(primary) == 1 else []
 
 
 def _style(effect: Effect, known: Mapping[str, Subject]) -> str:
@@ -73,22 +87,22 @@ def _values(effect: Effect, measures: Mapping[str, Measure], known: Mapping[str,
     measure = measures.get(effect.measure)
     equal = effect.equivalence
     return (
-        effect.treatment,
+        treatment_of(effect, known),
         control_of(effect, known),
         measure.label if measure else effect.measure,
         effect.difference,
         interval(test.interval) if test else None,
+        len(effect.seeds) or None,
+        OUTCOMES[effect.outcome],
         test.p if test else None,
         effect.adjusted_p,
         {"paired": "paired t", "welch": "Welch's t"}[effect.named],
-        len(effect.seeds) or None,
         effect.smallest_detectable,
-        effect.welch.p if effect.welch else None,
-        effect.paired.p if effect.paired else None,
+        effect.welch.p if effect.welch and effect.named == "paired" else None,
+        effect.paired.p if effect.paired and effect.named == "welch" else None,
         effect.correlation,
         equal.margin if equal else None,
         equal.p if equal else None,
-        OUTCOMES[effect.outcome],
     )
 
 
@@ -120,10 +134,11 @@ def images(findings: Findings, known: Sequence[Subject]) -> Table:
         if (found := effect.bootstrap) is None:
             continue
         values = (
-            effect.treatment, control_of(effect, by_id), found.difference, Range(found.over_images.low, found.over_images.high),
+            treatment_of(effect, by_id), control_of(effect, by_id), found.difference, Range(found.over_images.low, found.over_images.high),
             interval(found.over_seeds_and_images), found.images, *found.seeds,
         )  # fmt: skip
-        rows.append(Row(values, hardware_of_effect(effect, by_id), _style(effect, by_id), effect.primary))
+        row = Row(values, hardware_of_effect(effect, by_id), _style(effect, by_id), effect in marked_ones(findings))
+        rows.append(row)
     note = (
         "Points of accuracy. Bootstrap over test images: these networks on other images, "
         "and other networks of these arms on other images."
@@ -141,7 +156,7 @@ def mcnemar(findings: Findings, known: Sequence[Subject]) -> Table:
     rows = [
         Row(
             (
-                effect.treatment,
+                treatment_of(effect, by_id),
                 control_of(effect, by_id),
                 one.seed,
                 one.only_treatment,

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from protege.report.evaluations import Detail, class_accuracy, share_of
 from protege.report.material import Focus, Material
 from protege.report.subjects import Panel, Subject
-from protege.report.table import Column, Row, Table, estimate, headed, trimmed
+from protege.report.table import Column, Row, Table, estimate, headed, number, numbers, trimmed
 from protege.report.tables.results import SPREAD
 from protege.study.findings import Findings
 
 SPLITS = {"test": "test", "heldout": "held-out"}
-MOST_COLUMNS = 8
 
 
 def fidelity(findings: Findings, known: Sequence[Subject]) -> Table:
@@ -46,9 +45,10 @@ def calibration(findings: Findings, known: Sequence[Subject]) -> Table:
         if scores:
             found = [estimate(scores.get(name)) for name in ("nll", "brier", "ece", "scaled_nll", "scaled_ece")]
             rows.append(Row((one.label, len(one.seeds), *found), one.hardware, one.style))
+    fitted = "The temperature is fitted on held-out images. " if any(row.values[5] is not None for row in rows) else ""
     note = (
         "On test images; lower is better. ECE: expected calibration error in 15 bins of equal width. "
-        f"The temperature is fitted on held-out images. {SPREAD.partition(';')[0]}."
+        f"{fitted}{SPREAD.partition(';')[0]}."
     )
     return trimmed(Table("calibration", "Likelihood and calibration", columns, tuple(rows), note))
 
@@ -57,21 +57,21 @@ def calibration(findings: Findings, known: Sequence[Subject]) -> Table:
 
 
 def per_class(panel: Panel, details: Mapping[str, Detail], name: str) -> Table | None:
-    """Accuracy of each class; None where nothing of the panel was evaluated."""
-    shown = [one for one in panel.subjects if one.id in details][:MOST_COLUMNS]
+    """Accuracy of each class, for every network of the panel; None where nothing of it was evaluated."""
+    shown = [one for one in panel.subjects if one.id in details]
     if not shown:
         return None
     first = details[shown[0].id]
     same = [one for one in shown if details[one.id].classes == first.classes]
-    columns = headed(["class", Column("images", "count"), *(Column(one.label, "estimate") for one in same)])
+    columns = headed(["class", Column("images", "count"), *(Column(panel.label(one), "estimate") for one in same)])
     devices = ", ".join(dict.fromkeys(one.hardware for one in same if one.hardware))
     rows = [
-        Row((label, int(first.counts[number]), *(class_accuracy(details[one.id], number) for one in same)), devices)
-        for number, label in enumerate(first.classes)
+        Row((label, int(first.counts[place]), *(class_accuracy(details[one.id], place) for one in same)), devices)
+        for place, label in enumerate(first.classes)
     ]
-    runs = ", ".join(f"{one.label} {len(details[one.id].runs)}" for one in same)
-    note = f"Accuracy in percent on {SPLITS[first.split]} images; {SPREAD.partition(';')[0]}; seeds: {runs}."
-    title = f"Accuracy a class{f', {panel.title}' if panel.title else ''}"
+    runs = numbers({panel.label(one): len(details[one.id].runs) for one in same}, "run")
+    note = f"Accuracy in percent on {SPLITS[first.split]} images; {SPREAD.partition(';')[0]}; {runs}."
+    title = f"Accuracy a class{f': {panel.title}' if panel.title else ''}"
     return Table(name, title, columns, tuple(rows), note)
 
 
@@ -94,6 +94,6 @@ def confused(material: Material, focus: Focus) -> Table:
             *others,
         )
         rows.append(Row(values, focus.treatment.hardware))
-    seeds = f"{len(detail.runs)} run(s)" + (f" and {len(control.runs)} of the control" if control else "")
+    seeds = number(len(detail.runs), "run") + (f" and {len(control.runs)} of the control" if control else "")
     note = f"Percent of the class's {SPLITS[detail.split]} images, mean ± sd over {seeds}."
     return Table("confused", "What is taken for what", columns, tuple(rows), note)

@@ -2,36 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from protege.report.table import Column, Estimate, Row, Table, headed, trimmed
+from protege.report.table import Column, Estimate, Row, Table, headed, interval, trimmed
+from protege.report.tables.effects import decimals
 from protege.report.tables.selection import last, plain
-from protege.study.findings import Findings, RunRow
+from protege.study.findings import Findings, PublishedRow, RunRow
 
+DIFFERENCES = ", and of a difference that of the differences of same seeds"
 ROLES = {"teacher": "teacher", "select": "to choose", "report": "reported"}
 
 
-def published(findings: Findings) -> Table:
+def published(findings: Findings) -> list[Table]:
+    """A table of figures in percent and points, and one of likelihoods and divergences, which are smaller numbers."""
+    measures = {measure.name: measure for measure in findings.measures}
+    in_points = [one for one in findings.published if decimals(measures.get(one.measure)) == 2]
+    in_units = [one for one in findings.published if one not in in_points]
+    found = [
+        _published("published", "Percent and points", 2, in_points, findings),
+        _published("published_in_units", "Units of the measure", 4, in_units, findings),
+    ]
+    return [table for table in found if table.rows]
+
+
+def _published(name: str, unit: str, places: int, those: Sequence[PublishedRow], findings: Findings) -> Table:
     columns = headed([
-        "figure", "measure", "images", Column("published", "number"), Column("published sd", "number"),
-        Column("published seeds", "count"), Column("measured", "estimate"),
-        Column("measured minus published", "number", 2, signed=True), "what it is",
+        "figure", "measure", "images", Column("published", "number", places), Column("published sd", "number", places),
+        Column("published seeds", "count"), Column("measured", "estimate", places),
+        Column("measured 95 % interval", "range", places), Column("measured seeds", "count"),
+        Column("measured minus published", "number", places, signed=True), "what it is",
     ])  # fmt: skip
     labels = {measure.name: measure.label for measure in findings.measures}
     rows = []
-    for one in findings.published:
+    for one in those:
         measured = (
             Estimate(one.measured, one.measured_sd, one.measured_seeds or 1) if one.measured is not None else None
         )
         values = (
             one.label, labels.get(one.measure, one.measure), {"test": "test", "heldout": "held-out"}[one.split],
-            one.published, one.published_sd, one.published_seeds, measured, one.difference, one.note or None,
+            one.published, one.published_sd, one.published_seeds, measured, interval(one.measured_interval),
+            one.measured_seeds, one.difference, one.note or None,
         )  # fmt: skip
         rows.append(Row(values, _hardware(findings) if measured else ""))
     note = (
-        "Percent and points, unless the measure has none. A published figure without a number of seeds did not say it."
+        f"{unit}. A published figure without a number of seeds did not say it. "
+        f"± is the sample standard deviation over seeds{DIFFERENCES if any(one.against for one in those) else ''}."
     )
-    return trimmed(Table("published", "Published against measured", columns, tuple(rows), note))
+    title = "Published against measured" + (f", {unit[0].lower()}{unit[1:]}" if places != 2 else "")
+    return trimmed(Table(name, title, columns, tuple(rows), note))
 
 
 def _hardware(findings: Findings) -> str:
@@ -44,12 +63,13 @@ def _machine(device: str, processor: str) -> str:
 
 def hardware(findings: Findings) -> Table:
     columns = headed([
-        "device", "processor", "threads", "torch", "protege", "revision", "host", Column("runs", "count"),
+        "device", "processor", "threads", "torch", "Python", "numpy", "system", "protege", "revision", "host",
+        Column("runs", "count"),
     ])  # fmt: skip
     rows = [
         Row((
-            one.device, one.processor, ", ".join(map(str, one.threads)), one.torch, one.protege, one.git, one.host,
-            one.runs,
+            one.device, one.processor, ", ".join(map(str, one.threads)), one.torch, one.python, one.numpy, one.system,
+            one.protege, one.git, one.host, one.runs,
         ))
         for one in findings.hardware
     ]  # fmt: skip
@@ -61,8 +81,12 @@ def ledger(findings: Findings) -> Table:
     usual = ["time", "run", "images", "user", "command"]
     others = sorted({name for entry in findings.ledger for name in entry} - {*usual, "data"})
     names = [name for name in usual if any(name in entry for entry in findings.ledger)] + others
-    rows = [Row(tuple(_entry(entry.get(name)) for name in names)) for entry in findings.ledger]
     note = "Every reading of the test set by a run of this report."
+    commands = {str(entry.get("command")) for entry in findings.ledger}
+    if "command" in names and len(commands) == 1 < len(findings.ledger):
+        names.remove("command")
+        note += f" All by: {min(commands)}"
+    rows = [Row(tuple(_entry(entry.get(name)) for name in names)) for entry in findings.ledger]
     return Table("ledger", "Ledger of the test set", headed(names or ["time"]), tuple(rows), note, long=True)
 
 

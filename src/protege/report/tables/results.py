@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from protege.report.subjects import Subject
 from protege.report.table import Column, Range, Row, Table, estimate, headed, interval, trimmed
+from protege.report.tables.effects import marked_ones
 from protege.study.findings import Findings, Which
 
 EPOCHS: dict[Which, str] = {"final": "last epoch", "best": "epoch that was best on held-out images"}
@@ -25,13 +26,13 @@ def results(findings: Findings, known: Sequence[Subject]) -> Table:
     ])  # fmt: skip
     missing = {f"cell/{cell.key}": len(cell.missing) for cell in findings.cells}
     added = {f"cell/{cell.key}": cell.adds for cell in findings.cells}
-    primary = {key for effect in findings.effects if effect.primary for key in (effect.treatment, effect.control)}
+    primary = {key for effect in marked_ones(findings) for key in (effect.treatment, effect.control)}
     rows = []
     for one in known:
         accuracy = one.scores(score).get("accuracy")
         values = (
             one.label,
-            {"teacher": "teacher", "alone": "student alone", "taught": "student taught"}[one.kind],
+            one.kind,
             len(one.seeds),
             missing.get(one.id) or None,
             estimate(one.heldout.get(score)),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from protege.report.subjects import Subject
-from protege.report.table import Column, Estimate, Range, Row, Table, Value, estimate, headed
+from protege.report.table import Column, Estimate, Range, Row, Table, Value, estimate, headed, trimmed
 from protege.study.findings import Findings, Grid, Selection
 
 
@@ -52,14 +52,14 @@ def tested(grid: Grid, number: int, hardware: str) -> Table:
         point: list[Value] = [plain(values.get(path, "")) for path in grid.paths]
         ends = Range(summary.interval.low, summary.interval.high) if summary and summary.interval else None
         rows.append(Row((*point, summary.n if summary else None, estimate(summary), ends), hardware))
-    where = f" of {grid.pair}" if grid.pair else ""
+    where = f", {grid.pair}" if grid.pair else ""
     return Table(f"grid_{number}", f"Varied values of {grid.arm}{where}", columns, tuple(rows))
 
 
 def budgets(findings: Findings) -> Table:
     columns = headed(["arm", "pair", Column("configurations tried", "count"), Column("selection runs", "count")])
-    rows = [Row((one.arm, one.pair or "all", one.configurations, one.runs)) for one in findings.budgets]
-    return Table("budgets", "Tuning budgets", columns, tuple(rows), "One configuration: nothing was tuned.")
+    rows = [Row((one.arm, one.pair, one.configurations, one.runs)) for one in findings.budgets]
+    return trimmed(Table("budgets", "Tuning budgets", columns, tuple(rows), "One configuration: nothing was tuned."))
 
 
 def hardware_of_arm(known: Sequence[Subject], findings: Findings, grid: Grid) -> str:

@@ -1,4 +1,4 @@
-"""`protege study`: run a question, look at how far it is, and ask how many seeds it takes."""
+"""`protege study`: run a question to its report, look at how far it is, and ask how many seeds it takes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from protege.study import words
 
 if TYPE_CHECKING:
     from protege.config import Place
+    from protege.study.findings import Findings
     from protege.study.plan import Plan
 
 app = typer.Typer(
@@ -60,10 +61,14 @@ def run(
     memory_limit: Annotated[
         float | None, typer.Option("--memory-limit", min=0, help="gigabytes that this folder may grow to")
     ] = None,
+    with_report: Annotated[
+        bool,
+        typer.Option("--report/--no-report", help="end with the page and its tables, in `report` beside the findings"),
+    ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", help="no progress display")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Do what is left of a study, as far as it goes; stop it at any moment, and give the same command again."""
+    """Do what is left of a study, as far as it goes; stop it at any moment, and give the same command again. Ends with its report."""
     from protege.study.run import Stopped, run_study
 
     place, devices = _place(runs, data_dir, device)
@@ -86,6 +91,8 @@ def run(
         words.say_plan(planned)
     else:
         words.say_findings(findings, plan.folder)
+    if findings is not None and with_report:
+        _report(findings, plan, silent=as_json)
     if findings is not None and any(row.state == "failed" for row in findings.runs):
         raise SystemExit(1)
 
@@ -150,6 +157,24 @@ def power(
         found["margin"] = margin
         found["seeds_for_equivalence"] = stats.seeds_for_equivalence(margin, sd, wanted)
     print(json.dumps(found)) if as_json else words.say_power(found)
+
+
+def _report(findings: Findings, plan: Plan, *, silent: bool) -> None:
+    """Whatever goes wrong here, the findings are written already, and the page can be made again."""
+    try:
+        from protege.report.make import make_report
+
+        made = make_report(findings, plan.place.runs, plan.folder / "report", plan.place.data_dir)
+    except Exception as error:  # hours of training must not end in a traceback about a page
+        again = shlex.join(["protege", "report", plan.folder.name, "--runs", str(plan.place.runs)])
+        said = " ".join(str(error).split()) or type(error).__name__
+        print(
+            f"warning: the report could not be written ({said}). The findings are; `{again}` tries again.",
+            file=sys.stderr,
+        )
+        return
+    if not silent:
+        words.say_report(made.sentence(), made.unread)
 
 
 # ---- what the options mean ----

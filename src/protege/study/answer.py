@@ -1,0 +1,88 @@
+"""What is said of a study as a whole: its answer, how far it is, and that it is a reduced form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from protege.study.findings import Effect, Findings
+from protege.study.measures import MEASURES
+
+
+def answer(found: Sequence[Effect], labels: Mapping[str, str] | None = None) -> str:
+    """One sentence about the primary hypothesis. `labels`: what cells are called where their pair is said already, by key."""
+    primary = [effect for effect in found if effect.primary]
+    if not primary:
+        return "Nothing was compared: there is no arm to compare with."
+    if all(effect.outcome == "pending" for effect in primary):
+        return "Not answered yet: the test set is still sealed."
+    if len(primary) == 1:
+        return primary[0].sentence
+    lead, names = _names(primary, labels or {})
+    parts = [_counted(primary, names, outcome, words) for outcome, words in OUTCOMES.items()]
+    counted = ", ".join(part for part in parts if part)
+    return f"Of {len(primary)} comparisons of {_how(primary)}, {lead}: {counted}."
+
+
+def _how(primary: Sequence[Effect]) -> str:
+    """`accuracy (points, 5 seeds each, p-values corrected for 4)`."""
+    measures = {MEASURES[one.measure].label: MEASURES[one.measure].difference_unit for one in primary}
+    counts = sorted({len(one.seeds) for one in primary if one.seeds})
+    each = f"{counts[0]} seed{'' if counts[0] == 1 else 's'} each" if len(counts) == 1 else ""
+    seeds = each if len(counts) < 2 else f"{counts[0]} to {counts[-1]} seeds"
+    parts = [" and ".join(dict.fromkeys(measures.values())), seeds, f"p-values corrected for {primary[0].family}"]
+    return f"{' and '.join(measures)} ({', '.join(part for part in parts if part)})"
+
+
+OUTCOMES = {
+    "higher": "higher in",
+    "lower": "lower in",
+    "equivalent": "equivalent in",
+    "undecided": "not shown to differ in",
+    "untested": "untested in",
+    "pending": "not measured in",
+}
+
+
+def _names(primary: Sequence[Effect], labels: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """What all of them have in common, said once, and by key what tells each from the others."""
+    called = {
+        one.key: (labels.get(one.treatment, one.treatment), labels.get(one.control, one.control)) for one in primary
+    }
+    treatments, controls = ({ends[place] for ends in called.values()} for place in (0, 1))
+    pairs = {one.pair for one in primary}
+    if len(treatments) == len(controls) == 1 and len(pairs) == len(primary):
+        return f"{min(treatments)} against {min(controls)}", {one.key: str(one.pair) for one in primary}
+    alike = len(controls) == 1
+    names = {one.key: called[one.key][0] if alike else " - ".join(called[one.key]) for one in primary}
+    names = {one.key: names[one.key] + (f", {one.pair}" if len(pairs) > 1 and one.pair else "") for one in primary}
+    return f"{'each arm' if alike else 'treatment'} against {min(controls) if alike else 'control'}", names
+
+
+def _counted(primary: Sequence[Effect], names: Mapping[str, str], outcome: str, words: str) -> str:
+    those = [effect for effect in primary if effect.outcome == outcome]
+    if not those:
+        return ""
+    which = "; ".join(
+        f"{names[effect.key]}: {effect.difference:+.2f}" if effect.difference is not None else names[effect.key]
+        for effect in those[:4]
+    )
+    return f"{words} {len(those)} ({which}{'; ...' if len(those) > 4 else ''})"
+
+
+# ---- what stands above everything ----
+
+
+def of_reduced_form(differs: str) -> str:
+    """What everybody who reads figures of a reduced form is told first."""
+    return (
+        f"This is a reduced-scale run of the study{f': {differs}' if differs else ''}. "
+        "It shows that everything works, not what the full study would find."
+    )
+
+
+def how_far(findings: Findings) -> str:
+    """Of a study that is under way, was stopped, or has runs that failed."""
+    costs = findings.costs
+    if costs.finished < costs.runs:
+        return f"{costs.finished} of {costs.runs} runs are finished, and the test set stays sealed until all are"
+    return f"all {costs.runs} runs are finished, and some test scores are still to be read"
