@@ -13,6 +13,7 @@ from protege.report.evaluations import class_accuracy, detail_of, most_confused,
 from protege.report.material import collect
 from protege.report.subjects import IN_ONE_CHART, Subject, panels, subjects
 from protege.report.tables.costs import teacher_seconds, teachers_by_key
+from protege.report.tables.results import architecture
 from protege.study.findings import Findings
 
 
@@ -131,3 +132,12 @@ def test_the_price_of_a_given_teacher_is_not_known() -> None:
     given = found.teachers[0].model_copy(update={"given": True, "seconds": None})
     known = subjects(found.model_copy(update={"teachers": (given,)}))
     assert teacher_seconds(next(one for one in known if one.id == "cell/kd"), teachers_by_key(known)) is None
+
+
+@pytest.mark.parametrize(
+    ("described", "shown"),
+    [({"name": "resnet20"}, "resnet20"), ({"name": "resnet18", "stem": "imagenet"}, "resnet18, imagenet stem")],
+)
+def test_the_architecture_stands_beside_the_name_that_a_study_gave(described: dict[str, str], shown: str) -> None:
+    """What a study calls R34 may be a resnet20 in its reduced form."""
+    assert architecture(described) == shown

@@ -140,7 +140,7 @@ def test_what_weakens_a_conclusion_is_said_before_the_first_run(runs: Path) -> N
     for part in (
         "nothing shows that a teacher helps",
         "One seed alone selects",
-        "2 seed(s): too few",
+        "2 seeds: too few",
         "teaches all seeds",
     ):
         assert part in said

@@ -144,7 +144,7 @@ def _warnings(
             yield f"All configurations of {name} were read on the test set, where {best}."
     for cell in found:
         if cell.missing and complete(plan):
-            yield f"{cell.label} is reported without seed(s) {', '.join(map(str, cell.missing))}, which did not finish."
+            yield f"{cell.label} is reported without what did not finish: seed {', '.join(map(str, cell.missing))}."
     for row in rows:
         if row.state in ("diverged", "failed"):
             yield f"{row.id} ({row.cell}, seed {row.seed}) {row.state}: {row.error}"

@@ -191,7 +191,8 @@ def warnings_before(study: Study, planned: Sequence[Cell]) -> list[str]:
     if len(study.select_seeds) == 1 and any(cell.chosen_by_selection for cell in planned):
         found.append("One seed alone selects: its noise is not known.")
     if len(study.seeds.report) < 3:
-        found.append(f"Reported over {len(study.seeds.report)} seed(s): too few to say much of any difference.")
+        seeds = "one seed" if len(study.seeds.report) == 1 else f"{len(study.seeds.report)} seeds"
+        found.append(f"Reported over {seeds}: too few to say much of any difference.")
     used = {key for cell in planned for one in cell.configurations for key in one.teachers}
     lone = [
         key

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from protege.report.subjects import Subject
 from protege.report.table import Column, Range, Row, Table, estimate, headed, interval, trimmed
@@ -18,7 +19,7 @@ def results(findings: Findings, known: Sequence[Subject]) -> Table:
     score = findings.score
     other: Which = "best" if score == "final" else "final"
     columns = headed([
-        "network", "kind", Column("seeds", "count"), Column("seeds missing", "count"),
+        "network", "kind", "architecture", Column("seeds", "count"), Column("seeds missing", "count"),
         Column("held-out accuracy %", "estimate"), Column("test accuracy %", "estimate"),
         Column("95 % interval", "range"), Column("lowest to highest seed", "range"),
         Column(f"test accuracy % at the {SHORT[other]}", "estimate"), Column("test top-5 %", "estimate"),
@@ -33,6 +34,7 @@ def results(findings: Findings, known: Sequence[Subject]) -> Table:
         values = (
             one.label,
             one.kind,
+            architecture(one.facts.model),
             len(one.seeds),
             missing.get(one.id) or None,
             estimate(one.heldout.get(score)),
@@ -49,3 +51,9 @@ def results(findings: Findings, known: Sequence[Subject]) -> Table:
         rows.append(Row(values, one.hardware, one.style, marked=one.id.removeprefix("cell/") in primary))
     note = f"Scores of the {EPOCHS[score]}. {SPREAD} A student seed taught by several teachers counts once."
     return trimmed(Table("results", "Networks and their accuracy", columns, tuple(rows), note))
+
+
+def architecture(model: Mapping[str, Any]) -> str:
+    """Behind a name that a study gave: `resnet18, imagenet stem`."""
+    stem = model.get("stem")
+    return f"{model['name']}, {stem} stem" if stem else str(model["name"])
