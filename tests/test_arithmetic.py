@@ -175,6 +175,17 @@ def test_a_run_that_is_long_enough_tries_and_records_it(tmp_path: Path, monkeypa
         assert folders.read_json(run.arithmetic_file)["execution"] == expected, name
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_replayed_graphs_learn_the_same_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = train.train(SHORT, Place(runs=tmp_path / "a", device="cuda", quiet=True))
+    monkeypatch.setattr(teacher, "WORTH_TUNING", 1)
+    monkeypatch.setattr(arithmetic, "quickest_execution", lambda *_: "graphs")
+    run = train.train(SHORT, Place(runs=tmp_path / "b", device="cuda", quiet=True))
+    assert folders.read_json(run.arithmetic_file)["execution"] == "graphs"
+    for line, near in zip(plain.metrics(), run.metrics(), strict=True):
+        assert near["terms"]["labels"] == pytest.approx(line["terms"]["labels"], rel=1e-2)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # of torch's own making; as errors they would end the compiler
 def test_a_compiled_student_learns_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
