@@ -14,6 +14,7 @@ from torch import Tensor
 from protege import arithmetic, data, teacher, train
 from protege import runs as folders
 from protege.config import Place, check_run
+from protege.errors import RunError
 from protege.learner import Learner
 from protege.methods.base import Shapes
 from protege.models.network import Reader
@@ -161,6 +162,15 @@ def test_a_smaller_last_batch_gets_no_graph_of_its_own(tmp_path: Path, monkeypat
     assert graphs[0].batches == [0, 60, 60]  # the check and the first batch, but not the 40 images of the last
     assert folders.read_json(run.arithmetic_file)["execution"] == "compiled"
     assert [line["terms"] for line in run.metrics()] == [line["terms"] for line in plain.metrics()]
+
+
+def test_a_record_of_another_version_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
+    run = folders.Run(tmp_path / "run")
+    folders.write_json(run.arithmetic_file, {"student": "fp32", "seconds": {}, "teachers": [], "compiled": False})
+    with pytest.raises(RunError, match=r"arithmetic.json is not of this version of protege. Remove this file alone"):
+        arithmetic.recorded(run)
+    run.arithmetic_file.unlink()
+    assert arithmetic.recorded(run) is None
 
 
 def test_a_run_that_is_long_enough_tries_and_records_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

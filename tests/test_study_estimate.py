@@ -9,9 +9,10 @@ import pytest
 
 from protege.config import Place
 from protege.launch.jobs import Job, Reply
+from protege.launch.memory import left_in_container
 from protege.launch.probe import Probe
 from protege.study.conduct import left
-from protege.study.estimate import _left_in_container, estimate
+from protege.study.estimate import estimate
 from protege.study.load import study_of
 from protege.study.plan import Plan
 from protege.study.probing import keep_probe, kinds, known_probes, probe_all
@@ -110,7 +111,7 @@ def test_a_container_has_what_its_limit_leaves_and_its_cache_gives_back(tmp_path
     (tmp_path / "memory.max").write_text("1000\n")
     (tmp_path / "memory.current").write_text("700\n")
     (tmp_path / "memory.stat").write_text("anon 400\nfile 300\n")
-    assert _left_in_container(tmp_path) == 600
+    assert left_in_container(tmp_path) == 600
     (tmp_path / "memory.max").write_text("max\n")
-    assert _left_in_container(tmp_path) is None
-    assert _left_in_container(tmp_path / "nowhere") is None
+    assert left_in_container(tmp_path) is None
+    assert left_in_container(tmp_path / "nowhere") is None

@@ -8,11 +8,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, ValidationError
 from torch import Tensor
 
 from protege import runs, teacher
 from protege.config import Described, RunConfig
+from protege.errors import RunError
 from protege.models.network import Network, Reader
 from protege.teacher import Precision
 from protege.tuning import Choice, now, quickest
@@ -37,7 +38,14 @@ class Chosen(Described):
 
 def recorded(run: runs.Run) -> Chosen | None:
     file = run.arithmetic_file
-    return Chosen.model_validate(runs.read_json(file)) if file.exists() else None
+    if not file.exists():
+        return None
+    try:
+        return Chosen.model_validate(runs.read_json(file))
+    except ValidationError as error:
+        raise RunError(
+            f"{file} is not of this version of protege. Remove this file alone: the run goes on and chooses anew how to compute."
+        ) from error
 
 
 def record(run: runs.Run, chosen: Chosen) -> None:

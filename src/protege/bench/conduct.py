@@ -20,11 +20,12 @@ from protege.bench.growth import Growth, computed, measured
 from protege.bench.limits import Rates, limit
 from protege.bench.messages import Facts, Request, Took
 from protege.bench.outcome import Load, Outcome, Row
-from protege.bench.process import Process, free_memory
+from protege.bench.process import Process
 from protege.bench.variants import REFERENCE, WORDS, Pair, Setting, Variant, What, variants
 from protege.config import Described
 from protege.display import console
 from protege.errors import RunError
+from protege.launch.memory import free_memory
 
 SPARE = 1 << 30  # bytes of memory that are left to others
 
@@ -188,7 +189,8 @@ def _open(state: Measuring, held: ExitStack, pair: Pair, what: What, variant: Va
 def _fits(stands: Sequence[Stand]) -> bool:
     """Whether one more, as large as the largest so far, leaves something of the memory."""
     largest = max(stand.row.peak_memory // len(stand.processes) for stand in stands)
-    return free_memory() - largest > SPARE
+    free = free_memory()
+    return free is None or free - largest > SPARE
 
 
 def _take_turns(state: Measuring, stands: list[Stand], available: float) -> None:

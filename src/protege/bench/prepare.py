@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from protege import data
-from protege.arithmetic import Execution, quickest_execution
+from protege.arithmetic import Examples, quickest_execution, quickest_precision
 from protege.bench.machine import cost
 from protege.bench.messages import Facts
 from protege.bench.variants import Arithmetic, Pair, Precision, Setting
@@ -36,18 +35,36 @@ def prepare(pair: Pair, setting: Setting) -> Facts:
     device = torch.device(setting.device)
     splits = data.load(setting.data.model_copy(update={"heldout": 0, "resplit": None}), setting.data_dir)
     classes, size = len(splits.classes), splits.train.pixels.shape[-1]
-    pixels = splits.train.pixels[:TRIED_WITH].to(device)
-    images = normalise(pixels, splits.mean, splits.std)
-    student, teacher = (fresh(name, classes).to(device) for name in (pair.student, pair.teacher))
-    weights = stand_in(teacher, images, setting.folder / f"{pair.teacher.replace(':', '-')}.pth")
-    arithmetic = quicker(pair, student, teacher, images, device)
+    config = check_run({"data": setting.data, "model": pair.student, "optim": {"batch_size": pair.batch_size}})
+    student = spare_depthwise(wrap(fresh(pair.student, classes), config.model)).to(device)
+    student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    teacher = fresh(pair.teacher, classes).to(device)
+    few = examples(splits, TRIED_WITH, device)
+    weights = stand_in(teacher, few[0], setting.folder / f"{pair.teacher.replace(':', '-')}.pth")
+    arithmetic = Arithmetic.model_validate(
+        {
+            "student": quickest_precision(config, student, few).name,
+            "teacher": quicker_teacher(pair.teacher, teacher, few[0]),
+        }
+    )
+    if setting.compile is None:
+        batch, batches = examples(splits, pair.batch_size, device), USUAL_IMAGES // pair.batch_size
+        execution = quickest_execution(config, student, batch, arithmetic.student, batches, print)
+    else:
+        execution = "compiled" if setting.compile else "eager"
     return Facts(
         arithmetic=arithmetic,
-        execution=execution(pair, setting, arithmetic, splits, device),
+        execution=execution,
         weights=weights,
-        student=cost(student, size, pair.batch_size),
+        student=cost(student.module, size, pair.batch_size),
         teacher=cost(teacher, size, pair.batch_size),
     )
+
+
+def examples(splits: Splits, number: int, device: torch.device) -> Examples:
+    chosen = torch.arange(number) % len(splits.train)
+    images = normalise(splits.train.pixels[chosen].to(device), splits.mean, splits.std)
+    return images, splits.train.labels[chosen].to(device)
 
 
 def fresh(name: str, classes: int) -> nn.Module:
@@ -67,41 +84,11 @@ def stand_in(teacher: nn.Module, images: torch.Tensor, file: Path) -> Path:
     return file
 
 
-def quicker(
-    pair: Pair, student: nn.Module, teacher: nn.Module, images: torch.Tensor, device: torch.device
-) -> Arithmetic:
-    """By trial, as `--optim.precision auto` has it. A real teacher must say the same in bf16, which one without knowledge cannot show."""
-    shown = f"{tuple(images.shape)} for the benchmark"
-    learning = spare_depthwise(student).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+def quicker_teacher(name: str, teacher: nn.Module, images: torch.Tensor) -> str:
+    """By trial. A real teacher must say the same in bf16, which one without knowledge cannot show."""
     asked = spare_depthwise(fold_batchnorm(teacher)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    steps: dict[str, Callable[[], object]] = {one: lambda one=one: _step(learning, images, one) for one in PRECISIONS}
     asks: dict[str, Callable[[], object]] = {one: lambda one=one: _ask(asked, images, one) for one in PRECISIONS}
-    return Arithmetic.model_validate(
-        {
-            "student": quickest(f"student {pair.student} {shown}", steps, device).name,
-            "teacher": quickest(f"teacher {pair.teacher} {shown}", asks, device).name,
-        }
-    )
-
-
-def execution(pair: Pair, setting: Setting, arithmetic: Arithmetic, splits: Splits, device: torch.device) -> Execution:
-    """As asked for, or as a run of the usual length would choose."""
-    if setting.compile is not None:
-        return "compiled" if setting.compile else "eager"
-    config = check_run({"data": setting.data, "model": pair.student, "optim": {"batch_size": pair.batch_size}})
-    student = spare_depthwise(wrap(fresh(pair.student, len(splits.classes)), config.model)).to(device)
-    student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    chosen = torch.arange(pair.batch_size) % len(splits.train)
-    images = normalise(splits.train.pixels[chosen].to(device), splits.mean, splits.std)
-    labels = splits.train.labels[chosen].to(device)
-    batches = USUAL_IMAGES // pair.batch_size
-    return quickest_execution(config, student, (images, labels), arithmetic.student, batches, print)
-
-
-def _step(network: nn.Module, images: torch.Tensor, precision: Precision) -> None:
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        logits = network(images)
-    F.cross_entropy(logits.float(), torch.zeros(len(images), dtype=torch.long, device=images.device)).backward()
+    return quickest(f"teacher {name} {tuple(images.shape)} for the benchmark", asks, images.device).name
 
 
 @torch.inference_mode()

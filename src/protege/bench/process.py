@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -68,11 +67,3 @@ class Process:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
-
-
-def free_memory() -> int:
-    """Bytes that processes could still take; no limit where the system does not tell."""
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return 1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
-    return sys.maxsize

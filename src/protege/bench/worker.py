@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import resource
-import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection
@@ -22,6 +20,7 @@ from protege.bench.prepare import prepare
 from protege.bench.small_study import grown
 from protege.bench.theirs import Theirs
 from protege.errors import ProtegeError
+from protege.launch.memory import peak_memory
 
 LONG = 2.0  # seconds of a pass after which one of them is warming up enough
 LOOPS = {"reference": Theirs, "ours": Ours}
@@ -92,5 +91,4 @@ def _answer(request: Request, loop: Theirs | Ours | None) -> Reply:
 def _peak(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts in bytes, Linux in kB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak_memory()

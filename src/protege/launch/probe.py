@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +15,7 @@ from protege.config import Described, Place, RunConfig, TeacherConfig
 from protege.data.base import Images
 from protege.evaluate import predict, predictor_of
 from protege.launch.jobs import STAND_IN
+from protege.launch.memory import peak_memory
 from protege.models.config import ModelConfig
 from protege.runs import Run
 from protege.train import train
@@ -109,5 +108,4 @@ def _wait() -> None:
 def _peak(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device) + CONTEXT
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts in bytes, Linux in kB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak_memory()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import final
 
 from protege import data, teacher
 from protege.config import Place, RunConfig, canonical
 from protege.errors import NotEnoughSpace
+from protege.launch.memory import free_memory
 from protege.launch.probe import Probe
 from protege.study.plan import Plan, PlannedRun
 from protege.study.probing import kind_of, known_probes, machine_of
@@ -159,7 +159,7 @@ def refuse_what_does_not_fit(found: Estimate, place: Place, slots: int, devices:
             f"The runs will take {_size(found.disk)} in {place.runs}, where {_size(free)} are free. Free some, or choose another --runs."
         )
     together = -(-slots // len(devices))
-    there = free_memory(place, devices[0])
+    there = _free_memory(place, devices[0])
     if there is not None and together * found.memory > (1 - KEPT_FREE) * there:
         fitting = int((1 - KEPT_FREE) * there // found.memory) * len(devices)
         advice = f"Use --slots {fitting}." if fitting else "Not even one fits: use a smaller optim.batch_size."
@@ -168,36 +168,14 @@ def refuse_what_does_not_fit(found: Estimate, place: Place, slots: int, devices:
         )
 
 
-def free_memory(place: Place, device: str) -> int | None:
-    """Bytes that new processes can have: on the device, or of this machine (or of the container that we are in)."""
+def _free_memory(place: Place, device: str) -> int | None:
+    """Bytes that new processes can have: on the device, or of this machine."""
     where = teacher.device_of(place.model_copy(update={"device": device}))
     if where.type == "cuda":
         import torch
 
         return torch.cuda.mem_get_info(where)[0]
-    amounts = [amount for amount in (_available(), _left_in_container()) if amount is not None]
-    return min(amounts, default=None)
-
-
-def _available() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
-
-
-def _left_in_container(root: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Page cache counts as used there, but is given back when it is wanted."""
-    try:
-        limit = (root / "memory.max").read_text().strip()
-        used = int((root / "memory.current").read_text())
-        cache = next(
-            int(line.split()[1]) for line in (root / "memory.stat").read_text().splitlines() if line.startswith("file ")
-        )
-    except (OSError, ValueError, StopIteration):
-        return None
-    return None if limit == "max" else int(limit) - used + cache
+    return free_memory()
 
 
 def _size(amount: float) -> str:
