@@ -318,3 +318,11 @@ def test_many_sentences_are_folded_away_and_few_are_not(tmp_path: Path, tiny: st
     assert "comparisons in words" not in tiny
     arms = {f"arm {number}": TAUGHT for number in range(6)}
     assert "All 6 comparisons in words" in page(findings({"alone": ALONE, **arms}), tmp_path)
+
+
+def test_a_study_of_ones_own_differs_from_no_publication(tmp_path: Path) -> None:
+    found = findings(published=(), notes=("Three seeds see large differences only.",))
+    write_runs(found, tmp_path)
+    text = markdown_page(page_of(collect(found, tmp_path)))
+    assert "## Notes\n\n- Three seeds see large differences only." in text
+    assert "publication" not in text and "Published" not in text

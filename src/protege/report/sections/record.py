@@ -15,9 +15,10 @@ from protege.study.findings import Findings
 
 
 def published(material: Material) -> Section | None:
+    """Of a study that has nothing published beside it, its notes alone."""
     findings = material.findings
-    if not findings.published and not findings.notes:
-        return None
+    if not findings.published:
+        return Section("published", "Notes", [Bullets(findings.notes)]) if findings.notes else None
     blocks: list[Block] = []
     if findings.scale == "reduced":
         blocks.append(
@@ -26,8 +27,7 @@ def published(material: Material) -> Section | None:
                 "so they are not expected to agree."
             )
         )
-    if findings.published:
-        blocks += tables.published(findings)
+    blocks += tables.published(findings)
     if findings.notes:
         form = ", in the full form" if findings.scale == "reduced" else ""
         blocks += [Words(f"What differs from the publication{form}:"), Bullets(findings.notes)]
