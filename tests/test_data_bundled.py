@@ -10,8 +10,8 @@ import torch
 
 from protege import data
 from protege.data import DataConfig
-from protege.data.bundled import bundled_folder, cifar10_mini, read_index
 from protege.data.progress import silent
+from protege.data.sources.bundled import bundled_folder, cifar10_mini, read_index
 from protege.errors import DataError
 
 

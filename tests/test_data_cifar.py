@@ -14,11 +14,12 @@ import pytest
 import torch
 
 from protege import data
-from protege.data import DataConfig, cifar
-from protege.data.cifar import ARCHIVES, Archive
-from protege.data.classes import CIFAR10, CIFAR100, CIFAR100_COARSE
-from protege.data.pickles import read_pickle
+from protege.data import DataConfig
 from protege.data.progress import silent
+from protege.data.sources import cifar
+from protege.data.sources.cifar import ARCHIVES, Archive
+from protege.data.sources.classes import CIFAR10, CIFAR100, CIFAR100_COARSE
+from protege.data.sources.pickles import read_pickle
 from protege.errors import DataError, UnsafePickle
 
 Files = dict[str, bytes]

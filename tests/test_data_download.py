@@ -15,9 +15,9 @@ from typing import NamedTuple, Self
 
 import pytest
 
-from protege.data import download as module
-from protege.data.download import Download, download, partial_of
 from protege.data.progress import silent
+from protege.data.sources import download as module
+from protege.data.sources.download import Download, download, partial_of
 from protege.errors import DataError, NotEnoughSpace
 
 CONTENT = bytes(range(256)) * 400  # 102,400 bytes

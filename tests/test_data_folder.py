@@ -16,9 +16,10 @@ import torch
 from PIL import Image
 
 from protege import data
-from protege.data import DataConfig, folder, store
-from protege.data.picture import decoded, endings, strict_about_bombs
+from protege.data import DataConfig, store
 from protege.data.progress import silent
+from protege.data.sources import folder
+from protege.data.sources.picture import decoded, endings, strict_about_bombs
 from protege.errors import DataError, NotEnoughSpace
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from protege.data.pickles import read_pickle
+from protege.data.sources.pickles import read_pickle
 from protege.errors import DataError, UnsafePickle
 
 

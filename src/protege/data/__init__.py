@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,37 +16,22 @@ if TYPE_CHECKING:
     Dataset = Callable[[DataConfig, Path | None, Progress], Source]
 
 
-def _cifar10(config: DataConfig, folder: Path | None, progress: Progress) -> Source:
-    from protege.data.cifar import cifar10
+def _later(module: str, function: str) -> Dataset:
+    """A source that is imported at its first use, for it needs torch."""
 
-    return cifar10(config, folder, progress)
+    def source(config: DataConfig, folder: Path | None, progress: Progress) -> Source:
+        return getattr(import_module(f"protege.data.sources.{module}"), function)(config, folder, progress)
 
-
-def _cifar100(config: DataConfig, folder: Path | None, progress: Progress) -> Source:
-    from protege.data.cifar import cifar100
-
-    return cifar100(config, folder, progress)
-
-
-def _cifar10_mini(config: DataConfig, folder: Path | None, progress: Progress) -> Source:
-    from protege.data.bundled import cifar10_mini
-
-    return cifar10_mini(config, folder, progress)
-
-
-def _folder(config: DataConfig, folder: Path | None, progress: Progress) -> Source:
-    from protege.data.folder import image_folder
-
-    return image_folder(config, folder, progress)
+    return source
 
 
 # Each takes a description, the folder of the data (None: PROTEGE_DATA, else the cache) and what shows progress.
 # What it returns has read no pixels yet.
 DATASETS: dict[str, Dataset] = {
-    "cifar10": _cifar10,
-    "cifar100": _cifar100,
-    "cifar10-mini": _cifar10_mini,
-    "folder": _folder,
+    "cifar10": _later("cifar", "cifar10"),
+    "cifar100": _later("cifar", "cifar100"),
+    "cifar10-mini": _later("bundled", "cifar10_mini"),
+    "folder": _later("folder", "image_folder"),
 }
 
 

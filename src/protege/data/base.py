@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from protege.lazy import torch
-
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 Three = tuple[float, float, float]

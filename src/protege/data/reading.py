@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 
+import torch
+
 from protege.data.base import Description, Identity, Images, Published, Source, Splits
 from protege.data.config import DataConfig
 from protege.data.places import need_memory
 from protege.data.split import Parts, Positions, class_indices, divide
 from protege.errors import DataError
-from protege.lazy import torch
 
 FORMAT = 1  # a change in how images are split makes every fingerprint another one
 WORTH_MAPPING = (

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from protege.data.places import alone, cache_folder, disk_errors, need_space, size
 from protege.errors import NotEnoughSpace
-from protege.lazy import torch
 
 FORMAT = 1
 AHEAD = 512  # images decoded before the disk must have taken the earlier ones

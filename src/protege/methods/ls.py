@@ -7,7 +7,6 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from protege.lazy import Tensor, nn
 from protege.methods.base import (
     Batch,
     Method,
@@ -17,6 +16,7 @@ from protege.methods.base import (
     divergence,
     softened_teacher,
 )
+from protege.methods.lazy import Tensor, nn
 
 
 class LS(Method):

@@ -9,7 +9,6 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from protege.lazy import F, Tensor, nn
 from protege.methods.base import (
     Batch,
     Method,
@@ -20,6 +19,7 @@ from protege.methods.base import (
     softened_teacher,
 )
 from protege.methods.dkd import wrong
+from protege.methods.lazy import F, Tensor, nn
 
 
 class NKD(Method):

@@ -9,8 +9,8 @@ from dataclasses import replace
 from PIL import Image
 
 from protege.data.base import Published, Source
-from protege.data.picture import fitted
 from protege.data.progress import Progress
+from protege.data.sources.picture import fitted
 from protege.data.store import Pixels, each, obtain_store, store_folder
 
 RECIPE = "bicubic 1"  # a change here makes every resized set another one

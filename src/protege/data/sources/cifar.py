@@ -16,17 +16,17 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from protege.data.base import Published, Source, Three
-from protege.data.classes import CIFAR10, CIFAR100, CIFAR100_COARSE
 from protege.data.config import DataConfig
-from protege.data.download import Download, download
-from protege.data.pickles import read_pickle
 from protege.data.places import data_folder, size
 from protege.data.progress import Progress
-from protege.data.resize import resized
+from protege.data.sources.classes import CIFAR10, CIFAR100, CIFAR100_COARSE
+from protege.data.sources.download import Download, download
+from protege.data.sources.pickles import read_pickle
+from protege.data.sources.resize import resized
 from protege.errors import DataError
-from protege.lazy import torch
 
 SIDE = 32
 LARGEST_FILE = 1 << 29  # bytes; the largest official one has 155 MB, and a bomb must not fill the memory

@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from protege.data.base import Published, Source, Three
 from protege.data.config import DataConfig
-from protege.data.listing import PART_NAMES, File, Listing, listing
-from protege.data.picture import decoded, strict_about_bombs
 from protege.data.progress import Progress
+from protege.data.sources.listing import PART_NAMES, File, Listing, listing
+from protege.data.sources.picture import decoded, strict_about_bombs
 from protege.data.split import official_parts
 from protege.data.store import Pixels, Store, each, obtain_store, store_folder
 from protege.errors import DataError
-from protege.lazy import torch
 
 SIDE = 64  # enough to tell most everyday classes apart, and four times CIFAR's pixels; say `image_size` for more
 RECIPE = "square bicubic on white 1"  # a change here makes every store be built anew

@@ -12,23 +12,23 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image, features
 
 from protege.data.base import Published, Source
-from protege.data.cifar import ARCHIVES, SIDE
-from protege.data.classes import CIFAR10
 from protege.data.config import DataConfig
 from protege.data.progress import Progress
-from protege.data.resize import resized
+from protege.data.sources.cifar import ARCHIVES, SIDE
+from protege.data.sources.classes import CIFAR10
+from protege.data.sources.resize import resized
 from protege.data.store import each
 from protege.errors import DataError
-from protege.lazy import torch
 
 Strips = npt.NDArray[np.uint8]  # [N, 32, 32, 3]
 
 
 def bundled_folder() -> Traversable:
-    return resources.files("protege.data") / "cifar10_mini"
+    return resources.files("protege.data.sources") / "cifar10_mini"
 
 
 def cifar10_mini(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from protege.data.picture import endings
+from protege.data.sources.picture import endings
 from protege.errors import DataError, suggest
 
 PART_NAMES = {
