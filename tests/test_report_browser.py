@@ -17,8 +17,8 @@ import pytest
 from report_cases import awkward, write_runs
 
 from protege.report.material import collect
-from protege.report.page import html
-from protege.report.sections.order import page_of
+from protege.report.page.html import html
+from protege.report.sections import page_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")

@@ -8,14 +8,14 @@ from xml.etree import ElementTree
 import pytest
 from report_cases import NASTY
 
-from protege.report.charts.bars import Bar, bars
-from protege.report.charts.forest import ForestRow, forest
-from protege.report.charts.heat import Field, heat
-from protege.report.charts.lines import MOST_POINTS, Series, lines, thinned
-from protege.report.charts.reliability import Bin, Diagram, reliability
-from protege.report.charts.scatter import Dot, scatter
-from protege.report.charts.strip import StripRow, strip
-from protege.report.charts.svg import Scale, apart, scale, short, tick_labels
+from protege.report.figures.bars import Bar, bars
+from protege.report.figures.forest import ForestRow, forest
+from protege.report.figures.heat import Field, heat
+from protege.report.figures.lines import MOST_POINTS, Series, lines, thinned
+from protege.report.figures.reliability import Bin, Diagram, reliability
+from protege.report.figures.scatter import Dot, scatter
+from protege.report.figures.strip import StripRow, strip
+from protege.report.figures.svg import Scale, apart, scale, short, tick_labels
 
 
 def test_ticks_are_round_and_say_as_much_as_tells_them_apart() -> None:

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from report_cases import FORMULA, GPU, NASTY, awkward, findings, write_runs
 
-from protege.report.blocks import Page, Section
-from protege.report.formats import csv_text, latex, markdown
 from protege.report.material import collect
-from protege.report.page import html
-from protege.report.sections.order import page_of
-from protege.report.table import Column, Estimate, Range, Row, Table, headed, p_value, said, trimmed
+from protege.report.page.blocks import Page, Section
+from protege.report.page.formats import csv_text, latex, markdown
+from protege.report.page.html import html
+from protege.report.page.table import Column, Estimate, Range, Row, Table, headed, p_value, said, trimmed
+from protege.report.sections import page_of
 
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e-\d+)?")
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from report_cases import findings
 
-from protege.report.blocks import Figures
 from protege.report.material import collect
+from protege.report.page.blocks import Figures
+from protege.report.page.table import Table
 from protege.report.sections.grids import grids
-from protege.report.table import Table
 from protege.study.findings import Grid
 from protege.study.summaries import summary_of
 

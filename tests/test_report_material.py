@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from report_cases import ALONE, TAUGHT, cell, evaluation, findings, network, row, write_runs
 
-from protege.report.curves import HELDOUT_ACCURACY, TERM, TRAIN_LOSS, curves_of
-from protege.report.evaluations import class_accuracy, detail_of, most_confused, pooled
 from protege.report.material import collect
-from protege.report.subjects import IN_ONE_CHART, Subject, panels, subjects
+from protege.report.material.curves import HELDOUT_ACCURACY, TERM, TRAIN_LOSS, curves_of
+from protege.report.material.evaluations import class_accuracy, detail_of, most_confused, pooled
+from protege.report.material.subjects import IN_ONE_CHART, Subject, panels, subjects
 from protege.report.tables.costs import teacher_seconds, teachers_by_key
 from protege.report.tables.results import architecture
 from protege.study.findings import Findings

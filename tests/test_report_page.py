@@ -13,8 +13,8 @@ import pytest
 from report_cases import ALONE, NASTY, TAUGHT, awkward, findings, many_arms, write_runs
 
 from protege.report.material import collect
-from protege.report.page import html, markdown_page
-from protege.report.sections.order import page_of
+from protege.report.page.html import html, markdown_page
+from protege.report.sections import page_of
 from protege.report.write import write_report
 from protege.study.findings import Findings, read
 

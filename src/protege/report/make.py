@@ -7,7 +7,7 @@ from pathlib import Path
 
 from protege.errors import ConfigError
 from protege.report.material import collect
-from protege.report.sections.order import page_of
+from protege.report.sections import page_of
 from protege.report.write import write_report
 from protege.study.findings import Findings
 

@@ -95,6 +95,6 @@ def _run(name: str, root: Path) -> runs.Run:
 
 
 def _of_runs(found: Sequence[runs.Run], root: Path) -> Found:
-    from protege.report.loose import findings_of
+    from protege.report.loose.findings import findings_of
 
     return Found(findings_of(found, root), root, root / "report")

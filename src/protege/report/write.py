@@ -6,9 +6,9 @@ import contextlib
 from pathlib import Path
 
 from protege import runs
-from protege.report.blocks import Page
-from protege.report.formats import csv_text, latex
-from protege.report.page import html, markdown_page
+from protege.report.page.blocks import Page
+from protege.report.page.formats import csv_text, latex
+from protege.report.page.html import html, markdown_page
 from protege.study.findings import Findings, write
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from protege.display import duration
-from protege.report.blocks import Figures
-from protege.report.charts.forest import ForestRow, forest
-from protege.report.charts.strip import StripRow, strip
+from protege.report.figures.forest import ForestRow, forest
+from protege.report.figures.strip import StripRow, strip
 from protege.report.material import Material
-from protege.report.subjects import Panel, Subject, panels, teachers_of
-from protege.report.table import Column, estimate, number, said
+from protege.report.material.subjects import Panel, Subject, panels, teachers_of
+from protege.report.page.blocks import Figures
+from protege.report.page.table import Column, estimate, number, said
 from protege.report.tables.effects import decimals
 from protege.report.tables.results import EPOCHS
 from protege.study.answer import how_far, of_reduced_form

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from protege.report.blocks import Block, Bullets, Section, Words
 from protege.report.material import Material
+from protege.report.material.subjects import panels
+from protege.report.page.blocks import Block, Bullets, Section, Words
+from protege.report.page.table import Table
 from protege.report.sections.answer import forest_figure, forest_rows, picture, strips
-from protege.report.subjects import panels
-from protege.report.table import Table
 from protege.report.tables import effects as tables
 from protege.report.tables.results import results
 

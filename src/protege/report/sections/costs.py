@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from markupsafe import Markup
 
-from protege.report.blocks import Block, Figures, Section
-from protege.report.charts.scatter import Dot, scatter
+from protege.report.figures.scatter import Dot, scatter
 from protege.report.material import Material
+from protege.report.material.subjects import Panel, Subject, panels
+from protege.report.page.blocks import Block, Figures, Section
 from protege.report.sections.answer import hardware, with_n
-from protege.report.subjects import Panel, Subject, panels
 from protege.report.tables.costs import costs as table_of
 from protege.report.tables.costs import teacher_seconds, teachers_by_key
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from markupsafe import Markup
 
-from protege.report.blocks import Block, Figures, Section, Words
-from protege.report.charts.lines import Series, lines
-from protege.report.curves import (
+from protege.report.figures.lines import Series, lines
+from protege.report.material import Material
+from protege.report.material.curves import (
     HELDOUT_ACCURACY,
     HELDOUT_LOSS,
     NORM,
@@ -17,10 +17,10 @@ from protege.report.curves import (
     TRAIN_LOSS,
     Curve,
 )
-from protege.report.material import Material
+from protege.report.material.subjects import Panel, Subject, panels
+from protege.report.page.blocks import Block, Figures, Section, Words
+from protege.report.page.table import number, numbers
 from protege.report.sections.answer import hardware
-from protege.report.subjects import Panel, Subject, panels
-from protege.report.table import number, numbers
 
 UNITS = {TRAIN_ACCURACY: "%", HELDOUT_ACCURACY: "%"}
 COMPARED = (HELDOUT_ACCURACY, HELDOUT_LOSS, TRAIN_ACCURACY)

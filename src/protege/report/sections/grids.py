@@ -9,13 +9,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from protege.report.blocks import Block, Figures, Section, Words
-from protege.report.charts.heat import Field, heat
-from protege.report.charts.lines import Series, lines
+from protege.report.figures.heat import Field, heat
+from protege.report.figures.lines import Series, lines
 from protege.report.material import Material
+from protege.report.material.subjects import Subject
+from protege.report.page.blocks import Block, Figures, Section, Words
+from protege.report.page.table import Column, estimate, said
 from protege.report.sections.answer import hardware
-from protege.report.subjects import Subject
-from protege.report.table import Column, estimate, said
 from protege.report.tables.selection import budgets, candidates, last, plain, tested
 from protege.report.tables.selection import hardware_of_arm as where_measured
 from protege.study.findings import Grid, Summary, Values

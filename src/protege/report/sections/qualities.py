@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from protege.report.blocks import Block, Figures, Gallery, Section, Words
-from protege.report.charts.bars import Bar, bars
-from protege.report.charts.reliability import Diagram, reliability
-from protege.report.charts.scatter import Dot, scatter
-from protege.report.evaluations import Detail
+from protege.report.figures.bars import Bar, bars
+from protege.report.figures.reliability import Diagram, reliability
+from protege.report.figures.scatter import Dot, scatter
 from protege.report.material import Focus, Material
+from protege.report.material.evaluations import Detail
+from protege.report.material.subjects import Panel, Subject, panels
+from protege.report.page.blocks import Block, Figures, Gallery, Section, Words
+from protege.report.page.table import Column, Estimate, number, said
 from protege.report.sections.answer import hardware, with_n
-from protege.report.subjects import Panel, Subject, panels
-from protege.report.table import Column, Estimate, number, said
 from protege.report.tables import qualities as tables
 
 OPEN = 6  # reliability diagrams that are not folded away

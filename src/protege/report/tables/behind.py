@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protege.report.material import Material
-from protege.report.table import Column, Range, Row, Table, headed
+from protege.report.page.table import Column, Range, Row, Table, headed
 
 
 def curves(material: Material) -> Table:

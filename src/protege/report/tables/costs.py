@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
-from protege.report.subjects import Subject
-from protege.report.table import Column, Estimate, Row, Table, estimate, headed, sentence, trimmed
+from protege.report.material.subjects import Subject
+from protege.report.page.table import Column, Estimate, Row, Table, estimate, headed, sentence, trimmed
 from protege.study.findings import Findings
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from protege.report.subjects import Subject
-from protege.report.table import Column, Range, Row, Table, Value, headed, interval, trimmed
+from protege.report.material.subjects import Subject
+from protege.report.page.table import Column, Range, Row, Table, Value, headed, interval, trimmed
 from protege.study.findings import Effect, Findings, Measure
 
 OUTCOMES = {

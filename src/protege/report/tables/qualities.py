@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from protege.report.evaluations import Detail, class_accuracy, share_of
 from protege.report.material import Focus, Material
-from protege.report.subjects import Panel, Subject
-from protege.report.table import Column, Row, Table, estimate, headed, number, numbers, trimmed
+from protege.report.material.evaluations import Detail, class_accuracy, share_of
+from protege.report.material.subjects import Panel, Subject
+from protege.report.page.table import Column, Row, Table, estimate, headed, number, numbers, trimmed
 from protege.report.tables.results import SPREAD
 from protege.study.findings import Findings
 

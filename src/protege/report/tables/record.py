@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from protege.report.table import Column, Estimate, Row, Table, headed, interval, trimmed
+from protege.report.page.table import Column, Estimate, Row, Table, headed, interval, trimmed
 from protege.report.tables.effects import decimals
 from protege.report.tables.selection import last, plain
 from protege.study.findings import Findings, PublishedRow, RunRow

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from protege.report.subjects import Subject
-from protege.report.table import Column, Range, Row, Table, estimate, headed, interval, trimmed
+from protege.report.material.subjects import Subject
+from protege.report.page.table import Column, Range, Row, Table, estimate, headed, interval, trimmed
 from protege.report.tables.effects import marked_ones
 from protege.study.findings import Findings, Which
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from protege.report.subjects import Subject
-from protege.report.table import Column, Estimate, Range, Row, Table, Value, estimate, headed, trimmed
+from protege.report.material.subjects import Subject
+from protege.report.page.table import Column, Estimate, Range, Row, Table, Value, estimate, headed, trimmed
 from protege.study.findings import Findings, Grid, Selection
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 import re
 
-from protege.report.table import Column, Estimate, Range, Row, Table, Value, for_reading, said, with_hardware
+from protege.report.page.table import Column, Estimate, Range, Row, Table, Value, for_reading, said, with_hardware
 
 NUMBERS = ("count", "number", "p", "estimate", "range")
 

@@ -13,10 +13,10 @@ from protege import runs
 from protege.config import TeacherConfig
 from protege.errors import ConfigError, RunError
 from protege.evaluate import fidelity, logits_of
-from protege.report import grouping, provenance
-from protege.report.arrange import Known, arranged, cell_key, teacher_key
-from protege.report.explore import answer, explore
-from protege.report.grouping import Group, Member, control_of, run_of
+from protege.report.loose import grouping, provenance
+from protege.report.loose.arrange import Known, arranged, cell_key, teacher_key
+from protege.report.loose.explore import answer, explore
+from protege.report.loose.grouping import Group, Member, control_of, run_of
 from protege.runs import Run
 from protege.study.findings import Cell, Findings, NetworkFacts, RunRow, Scores, Summary, TeacherFacts, Which
 from protege.study.measures import MEASURES, scores

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from protege import runs
-from protege.report.grouping import Group, Member, judged_by
+from protege.report.loose.grouping import Group, Member, judged_by
 from protege.study.findings import Cell, Costs, Hardware, RunRow, Split
 from protege.study.machines import machines
 

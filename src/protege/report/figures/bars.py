@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from protege.report.charts.svg import LETTER, WIDTH, across, drawing, line, rectangle, scale, text
+from protege.report.figures.svg import LETTER, WIDTH, across, drawing, line, rectangle, scale, text
 
 ROW = 18.0
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from protege.report.charts.svg import LETTER, WIDTH, drawing, fitted, rectangle, text
+from protege.report.figures.svg import LETTER, WIDTH, drawing, fitted, rectangle, text
 
 ROW, HEAD, MARGIN = 34.0, 22.0, 8.0
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
-from protege.report.charts.svg import (
+from protege.report.figures.svg import (
     LEGEND,
     LETTER,
     WIDTH,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from protege.report.subjects import Subject
+from protege.report.material.subjects import Subject
 from protege.runs import Run
 
 TRAIN_ACCURACY, HELDOUT_ACCURACY = "training accuracy", "held-out accuracy"  # percent

@@ -16,7 +16,7 @@ from protege.data import DATASETS, DataConfig, Images, load
 from protege.data.progress import silent
 from protege.errors import ProtegeError
 from protege.evaluate import logits_of
-from protege.report.evaluations import Confused, Detail
+from protege.report.material.evaluations import Confused, Detail
 
 SIDE = 64  # pixels at most: a report is to stay small
 

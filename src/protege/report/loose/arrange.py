@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from protege.report import grouping
-from protege.report.grouping import Group, run_of
+from protege.report.loose import grouping
+from protege.report.loose.grouping import Group, run_of
 
 
 @dataclass(frozen=True)

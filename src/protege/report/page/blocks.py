@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from protege.report.pictures import Picture
-from protege.report.table import Table
+from protege.report.material.pictures import Picture
+from protege.report.page.table import Table
 
 
 @dataclass(frozen=True)

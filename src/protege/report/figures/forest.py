@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from protege.report.charts.svg import (
+from protege.report.figures.svg import (
     BOLD,
     WIDTH,
     Scale,

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from protege.errors import ProtegeError
-from protege.report.curves import Curve, curves_of
-from protege.report.evaluations import Confused, Detail, Split, detail_of, most_confused
-from protege.report.pictures import Picture, pictures
-from protege.report.subjects import Subject, subjects
+from protege.report.material.curves import Curve, curves_of
+from protege.report.material.evaluations import Confused, Detail, Split, detail_of, most_confused
+from protege.report.material.pictures import Picture, pictures
+from protege.report.material.subjects import Subject, subjects
 from protege.study.findings import Effect, Findings
 
 CONFUSED, PICTURED = 8, 6

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from protege.report.charts.svg import WIDTH, Scale, circle, drawing, line, path, rectangle, text
+from protege.report.figures.svg import WIDTH, Scale, circle, drawing, line, path, rectangle, text
 
 SIDE, LEFT, TOP = 130.0, 30.0, 34.0
 

@@ -10,9 +10,9 @@ from importlib import resources
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from protege.report.blocks import Block, Bullets, Code, Page, Section, Words
-from protege.report.formats import NUMBERS, markdown, markdown_text
-from protege.report.table import Table, for_reading, said, sort_key
+from protege.report.page.blocks import Block, Bullets, Code, Page, Section, Words
+from protege.report.page.formats import NUMBERS, markdown, markdown_text
+from protege.report.page.table import Table, for_reading, said, sort_key
 
 # ---- HTML ----
 
@@ -33,7 +33,7 @@ def html(page: Page) -> str:
 
 
 def _file(name: str) -> str:
-    return resources.files("protege.report").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("protege.report.page").joinpath(name).read_text(encoding="utf-8")
 
 
 def _is_wide(table: Table) -> bool:

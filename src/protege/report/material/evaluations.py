@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protege.evaluate import BINS
-from protege.report.charts.reliability import Bin
-from protege.report.subjects import Subject
-from protege.report.table import Estimate
+from protege.report.figures.reliability import Bin
+from protege.report.material.subjects import Subject
+from protege.report.page.table import Estimate
 from protege.runs import Run, read_json
 from protege.study.findings import Which
 
