@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from protege import stats
-from protege.study.answer import answer
 from protege.study.findings import (
     Bootstrap,
     Budget,
@@ -33,8 +32,9 @@ from protege.study.findings import (
     TeacherFacts,
     TTest,
 )
-from protege.study.measures import MEASURES
-from protege.study.summaries import summary_of
+from protege.study.findings.answer import answer
+from protege.study.findings.summaries import summary_of
+from protege.study.question.measures import MEASURES
 
 GPU = "NVIDIA H200"
 CLASSES = ("airplane", "bird <b>", "cat & dog")

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from protege.config import Place, RunConfig
-from protege.study.arms import cells
-from protege.study.load import load
-from protege.study.plan import Plan
-from protege.study.schema import Scale, Study
+from protege.study.question.arms import cells
+from protege.study.question.load import load
+from protege.study.question.plan import Plan
+from protege.study.question.schema import Scale, Study
 
 FOLDER = Path(__file__).parents[1] / "studies"
 FILES = {file.stem: file for file in sorted(FOLDER.glob("*.yaml"))}

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from protege.config import RunConfig
 from protege.models.config import ModelConfig
-from protege.study.plan import Plan, PlannedRun
-from protege.study.probing import kinds
+from protege.study.conduct.probing import kinds
+from protege.study.question.plan import Plan, PlannedRun
 from protege.views import Views
 
 Price = Callable[[ModelConfig, int], float]  # of a network at a size of images: seconds of training an image

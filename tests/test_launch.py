@@ -18,7 +18,7 @@ from protege.errors import NotEnoughSpace
 from protege.launch.jobs import Job, Reply
 from protege.launch.local import Outcome, Unwatched, _next, run_jobs
 from protege.runs import Run
-from protege.study.estimate import Estimate, refuse_what_does_not_fit
+from protege.study.conduct.estimate import Estimate, refuse_what_does_not_fit
 
 TINY = {
     "data": {"name": "cifar10-mini", "limit": 128, "heldout": 100},

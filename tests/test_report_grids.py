@@ -12,7 +12,7 @@ from protege.report.page.blocks import Figures
 from protege.report.page.table import Table
 from protege.report.sections.grids import grids
 from protege.study.findings import Grid
-from protege.study.summaries import summary_of
+from protege.study.findings.summaries import summary_of
 
 
 def drawings(points: list[dict[str, Any]], root: Path, split: Any = "heldout") -> list[str]:

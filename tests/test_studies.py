@@ -12,10 +12,10 @@ from PIL import Image
 from study_cases import FILES, FOLDER, SCALES, planned, study
 from study_costs import all_runs, counts, hours_on_a_gpu, minutes_on_two_cores
 
-from protege.study.arms import cells
-from protege.study.conduct import known_runs
-from protege.study.load import study_of
-from protege.study.schema import Scale
+from protege.study.conduct.jobs import known_runs
+from protege.study.question.arms import cells
+from protege.study.question.load import study_of
+from protege.study.question.schema import Scale
 
 OWN = ("quick",)  # asks nothing that was published
 NAMES = pytest.mark.parametrize("name", FILES)

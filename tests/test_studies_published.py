@@ -9,8 +9,8 @@ from study_cases import SCALES, optimiser, planned, published, students, study, 
 from study_costs import all_runs, counts, minutes_on_two_cores
 
 from protege.config import RunConfig
-from protege.study.arms import teacher_config
-from protege.study.conduct import known_runs
+from protege.study.conduct.jobs import known_runs
+from protege.study.question.arms import teacher_config
 
 # ---- zhang-cifar100 ----
 

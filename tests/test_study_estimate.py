@@ -11,11 +11,11 @@ from protege.config import Place
 from protege.launch.jobs import Job, Reply
 from protege.launch.memory import left_in_container
 from protege.launch.probe import Probe
-from protege.study.conduct import left
-from protege.study.estimate import estimate
-from protege.study.load import study_of
-from protege.study.plan import Plan
-from protege.study.probing import keep_probe, kinds, known_probes, probe_all
+from protege.study.conduct.estimate import estimate
+from protege.study.conduct.jobs import left
+from protege.study.conduct.probing import keep_probe, kinds, known_probes, probe_all
+from protege.study.question.load import study_of
+from protege.study.question.plan import Plan
 
 PROBE = Probe(seconds_per_image=1e-3, seconds_per_asked=1e-2, seconds_per_look=1e-4, weights=10**6, memory=10**9)
 

@@ -8,19 +8,18 @@ import pytest
 from pydantic import ValidationError
 
 from protege import stats
-from protege.study import effects
-from protege.study.answer import answer, how_far
-from protege.study.arms import cell_key, cell_label
-from protege.study.effects import Member, hypotheses
-from protege.study.findings import Cell, Costs, Effect, Findings, RunRow, Scores, Selection
-from protege.study.gather import noisy_choices
-from protege.study.load import study_of
-from protege.study.measures import MEASURES, scores
-from protege.study.rows import by_seed
-from protege.study.rows import test_value as value_of
-from protege.study.schema import Hypothesis
-from protege.study.summaries import summary_of
-from protege.study.summaries import test_summaries as summaries_of
+from protege.study.findings import Cell, Costs, Effect, Findings, RunRow, Scores, Selection, effects
+from protege.study.findings.answer import answer, how_far
+from protege.study.findings.effects import Member, hypotheses
+from protege.study.findings.gather import noisy_choices
+from protege.study.findings.rows import by_seed
+from protege.study.findings.rows import test_value as value_of
+from protege.study.findings.summaries import summary_of
+from protege.study.findings.summaries import test_summaries as summaries_of
+from protege.study.question.arms import cell_key, cell_label
+from protege.study.question.load import study_of
+from protege.study.question.measures import MEASURES, scores
+from protege.study.question.schema import Hypothesis
 
 RECORD = {
     "accuracy": 0.5,

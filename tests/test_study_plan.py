@@ -10,10 +10,10 @@ import pytest
 from protege.config import Place, check_run
 from protege.errors import ConfigError
 from protege.runs import Run, write_json
-from protege.study.conduct import jobs, known_runs, left, progress
-from protege.study.load import study_of
-from protege.study.plan import Plan, PlannedRun, warnings_before
-from protege.study.summaries import grids
+from protege.study.conduct.jobs import jobs, known_runs, left, progress
+from protege.study.findings.summaries import grids
+from protege.study.question.load import study_of
+from protege.study.question.plan import Plan, PlannedRun, warnings_before
 
 BASE = {"data": "cifar10-mini", "teacher": "resnet14", "student": "resnet8", "optim": {"epochs": 2}}
 KD = {"method": "kd", "vary": {"method.temperature": [1, 4]}}

@@ -9,7 +9,7 @@ import pytest
 from protege.config import Place, check_run
 from protege.launch.jobs import Job, Reply
 from protege.runs import Run, append_line
-from protege.study.progress import StudyDisplay
+from protege.study.conduct.progress import StudyDisplay
 
 
 @pytest.fixture

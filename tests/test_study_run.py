@@ -26,12 +26,12 @@ from protege.launch.jobs import Job, Reply
 from protege.launch.local import Outcome, Unwatched
 from protege.report.make import make_report
 from protege.runs import Run, read_json, read_lines
-from protege.study.conduct import conduct, known_runs, left
+from protege.study.conduct.jobs import conduct, known_runs, left
 from protege.study.findings import Findings, outcome, read
-from protege.study.gather import gather
-from protege.study.interim import Interim
-from protege.study.load import study_of
-from protege.study.plan import Plan
+from protege.study.findings.gather import gather
+from protege.study.findings.interim import Interim
+from protege.study.question.load import study_of
+from protege.study.question.plan import Plan
 from protege.study.run import Stopped, run_study
 from protege.study_verbs import app
 

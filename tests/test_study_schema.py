@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from protege.errors import ConfigError
-from protege.study.arms import cells, teacher_config
-from protege.study.load import load, study_of
-from protege.study.schema import Seeds, Study
+from protege.study.question.arms import cells, teacher_config
+from protege.study.question.load import load, study_of
+from protege.study.question.schema import Seeds, Study
 
 BASE = {"data": "cifar10-mini", "teacher": "resnet14", "student": "resnet8", "optim": {"epochs": 2}}
 ARMS = {"alone": {"method": "supervised"}, "kd": {"method": {"name": "kd", "temperature": 2.0}}}

@@ -8,10 +8,11 @@ import pytest
 
 from protege.config import Place
 from protege.runs import Run, write_json
-from protege.study.conduct import jobs, known_runs, left, reported
-from protege.study.load import study_of
-from protege.study.plan import Plan
-from protege.study.select import best_of, mark_diverged, mean_of, seed_scores, selection, standing, tried
+from protege.study.conduct.jobs import jobs, known_runs, left, reported
+from protege.study.conduct.select import best_of, mark_diverged, mean_of, seed_scores, standing, tried
+from protege.study.findings.selections import selection
+from protege.study.question.load import study_of
+from protege.study.question.plan import Plan
 
 
 @pytest.fixture

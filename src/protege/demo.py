@@ -17,7 +17,7 @@ from protege.launch.jobs import Job
 from protege.launch.local import cores, run_jobs
 from protege.process import Stopped
 from protege.runs import Run, read_json
-from protege.study.progress import StudyDisplay
+from protege.study.conduct.progress import StudyDisplay
 from protege.train import plan, train
 
 SEEDS = (0, 1, 2)

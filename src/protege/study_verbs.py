@@ -15,8 +15,8 @@ from protege.study import words
 
 if TYPE_CHECKING:
     from protege.config import Place
-    from protege.study.findings import Findings
-    from protege.study.plan import Plan
+    from protege.study.findings.record import Findings
+    from protege.study.question.plan import Plan
 
 app = typer.Typer(
     no_args_is_help=True, help="A question in a YAML file -> runs -> findings, with the test set sealed until the end."
@@ -106,7 +106,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """How far a study is, what was chosen, and what came out. Trains nothing and opens nothing."""
-    from protege.study.gather import gather
+    from protege.study.findings.gather import gather
     from protege.study.run import commands_so_far
 
     place, _ = _place(runs, data_dir, "auto")
@@ -188,10 +188,10 @@ def _place(runs: Path, data_dir: Path | None, device: str) -> tuple[Place, list[
 
 
 def _plan(file: Path, scale: Literal["full", "reduced"], place: Place) -> Plan:
-    from protege.study.load import load
+    from protege.study.question.load import load
 
     study = load(file, scale)
-    from protege.study.plan import Plan
+    from protege.study.question.plan import Plan
 
     return Plan(study, place, scale)
 

@@ -13,16 +13,16 @@ from protege.display import console
 from protege.launch.jobs import Job, Reply
 from protege.launch.local import Unwatched, run_jobs
 from protege.runs import read_json
-from protege.study.conduct import conduct, known_runs, left, progress
-from protege.study.estimate import Estimate, estimate, refuse_what_does_not_fit
-from protege.study.findings import Findings, write
-from protege.study.gather import gather
-from protege.study.interim import Interim
-from protege.study.load import load
-from protege.study.plan import Plan, PlannedRun, warnings_before
-from protege.study.probing import probe_all, threads_of_a_slot
-from protege.study.progress import StudyDisplay
-from protege.study.schema import Scale
+from protege.study.conduct.estimate import Estimate, estimate, refuse_what_does_not_fit
+from protege.study.conduct.jobs import conduct, known_runs, left, progress
+from protege.study.conduct.probing import probe_all, threads_of_a_slot
+from protege.study.conduct.progress import StudyDisplay
+from protege.study.findings.gather import gather
+from protege.study.findings.interim import Interim
+from protege.study.findings.record import Findings, write
+from protege.study.question.load import load
+from protege.study.question.plan import Plan, PlannedRun, warnings_before
+from protege.study.question.schema import Scale
 
 
 class Stopped(BaseException):
@@ -140,7 +140,7 @@ def _expected(
 
 
 def _still_to_come(plan: Plan) -> list[PlannedRun]:
-    from protege.study.select import standing
+    from protege.study.conduct.select import standing
 
     open_cells = [cell for cell in plan.cells if not standing(plan, cell).settled]
     return [run for cell in open_cells for run in plan.report_runs(cell, cell.configurations[0])]

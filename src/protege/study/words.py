@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from protege.study.findings import Cell, Findings, TeacherFacts
+    from protege.study.findings.record import Cell, Findings, TeacherFacts
 
 WIDE = 120  # of a file, into which a table is written as it is
 out = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
@@ -18,7 +18,7 @@ out = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.s
 
 def say_plan(planned: dict[str, Any]) -> None:
     from protege.display import duration
-    from protege.study.answer import of_reduced_form
+    from protege.study.findings.answer import of_reduced_form
 
     out.print(f"{planned['name']}: {planned['question']}", style="bold")
     if planned["scale"] == "reduced":
@@ -40,7 +40,7 @@ def say_plan(planned: dict[str, Any]) -> None:
 
 def say_findings(findings: Findings, folder: Path) -> None:
     """The answer stands last, where it is seen when a long run ends."""
-    from protege.study.answer import how_far, of_reduced_form
+    from protege.study.findings.answer import how_far, of_reduced_form
 
     out.print(f"{findings.name} ({findings.scale}): {findings.question}", style="bold")
     if findings.scale == "reduced":

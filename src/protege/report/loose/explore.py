@@ -13,9 +13,9 @@ from protege.errors import RunError
 from protege.evaluate import logits_of
 from protege.runs import Run
 from protege.stats.power import smallest_visible
-from protege.study.effects import bootstrap_in_points
 from protege.study.findings import Bootstrap, Cell, Effect, Interval, RunRow, TTest
-from protege.study.rows import by_seed, test_value
+from protege.study.findings.effects import bootstrap_in_points
+from protege.study.findings.rows import by_seed, test_value
 
 LEVEL = 0.05
 

@@ -18,11 +18,11 @@ from protege.report.loose.arrange import Known, arranged, cell_key, teacher_key
 from protege.report.loose.explore import answer, explore
 from protege.report.loose.grouping import Group, Member, control_of, run_of
 from protege.runs import Run
+from protege.study.conduct.select import divergence, heldout_of
 from protege.study.findings import Cell, Findings, NetworkFacts, RunRow, Scores, Summary, TeacherFacts, Which
-from protege.study.measures import MEASURES, scores
-from protege.study.rows import WHICH
-from protege.study.select import divergence, heldout_of
-from protege.study.summaries import heldout_summaries, network_facts, summary_of, test_summaries
+from protege.study.findings.rows import WHICH
+from protege.study.findings.summaries import heldout_summaries, network_facts, summary_of, test_summaries
+from protege.study.question.measures import MEASURES, scores
 
 
 def findings_of(found: Sequence[Run], root: Path) -> Findings:

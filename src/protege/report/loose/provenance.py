@@ -9,7 +9,7 @@ from typing import Any
 from protege import runs
 from protege.report.loose.grouping import Group, Member, judged_by
 from protege.study.findings import Cell, Costs, Hardware, RunRow, Split
-from protege.study.machines import machines
+from protege.study.findings.rows import machines
 
 
 def split(one: Member) -> Split:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from protege.study.findings import Cell, Findings, NetworkFacts, RunRow, Summary, TeacherFacts, Which
-from protege.study.rows import by_seed, test_value
+from protege.study.findings.rows import by_seed, test_value
 
 COLOURS = 7
 IN_ONE_CHART = 6  # besides the teacher and the student alone: more lines cannot be told apart

@@ -13,8 +13,8 @@ from protege.report.page.blocks import Figures
 from protege.report.page.table import Column, estimate, number, said
 from protege.report.tables.effects import decimals
 from protege.report.tables.results import EPOCHS
-from protege.study.answer import how_far, of_reduced_form
 from protege.study.findings import Effect, Findings, Summary
+from protege.study.findings.answer import how_far, of_reduced_form
 
 MOST_ROWS = 9  # of the one picture
 ACCURACY = Column("accuracy", "estimate")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal, final
 
@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from protege import runs
 from protege.evaluate import fidelity, logits_of
-from protege.study.arms import Cell
-from protege.study.conduct import reported
-from protege.study.findings import RunRow, Scores, Which
-from protege.study.measures import scores
-from protege.study.plan import Plan, PlannedRun, Tutor
-from protege.study.select import divergence, heldout_of
+from protege.study.conduct.jobs import reported
+from protege.study.conduct.select import divergence, heldout_of
+from protege.study.findings.record import Hardware, RunRow, Scores, Which
+from protege.study.question.arms import Cell
+from protege.study.question.measures import scores
+from protege.study.question.plan import Plan, PlannedRun, Tutor
 
 WHICH: tuple[Which, ...] = ("final", "best")
+VERSIONS = ("processor", "torch", "python", "numpy", "system", "protege", "git", "host")  # of `runs.environment`
 
 
 @final
@@ -163,6 +164,21 @@ def _device(record: Mapping[str, Any]) -> str | None:
         return None
     on_gpu = str(record["device"]).startswith("cuda")
     return record["environment"]["gpu"] if on_gpu else record["environment"]["processor"]
+
+
+# ---- machines ----
+
+
+def machines(records: Iterable[Mapping[str, Any]]) -> Iterator[Hardware]:
+    """A machine with its versions a row, however many runs it made."""
+    found: dict[tuple[str | None, ...], list[int]] = {}
+    for record in records:
+        known = record["environment"]
+        device = known["gpu"] if str(record["device"]).startswith("cuda") else "cpu"
+        found.setdefault((device, *(known.get(name) for name in VERSIONS)), []).append(record["threads"])
+    for (device, *versions), threads in found.items():
+        described = {"device": device, "threads": sorted(set(threads)), "runs": len(threads)}
+        yield Hardware.model_validate(described | dict(zip(VERSIONS, versions, strict=True)))
 
 
 # ---- values over seeds ----

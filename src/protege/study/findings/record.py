@@ -9,30 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from protege import runs
+from protege.study.question.measures import Measure, Part, Scores
+from protege.study.question.schema import Values, Which
 
 FORMAT = 1
-Which = Literal["final", "best"]  # the last epoch, or the best epoch on held-out images
-Values = dict[str, Any]  # dotted path of a varied field -> its value
-
-
-class Part(BaseModel):
-    """A part of the findings: frozen, and complete JSON."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Measure(Part):
-    """How to read one measured quantity."""
-
-    name: str = Field(description="key in scores, summaries and effects: accuracy, nll, ...")
-    label: str = Field(description="for people: accuracy, expected calibration error, ...")
-    unit: str = Field(description="'%' or '' of a value")
-    difference_unit: str = Field(description="'points' or 'units' of a difference")
-    higher_is_better: bool | None = Field(description="None: neither is better in itself")
-    needs_teacher: bool = Field(description="compares with a teacher")
 
 
 class Interval(Part):
@@ -87,24 +70,6 @@ class NetworkFacts(Part):
     model: dict[str, Any] = Field(description="its description")
     parameters: int | None = Field(description="trainable, as deployed without what a method adds")
     multiply_adds: int | None = Field(description="of one image; None for a network that could not be traced")
-
-
-class Scores(Part):
-    """Of one network on one set of images. Percent where the measure says so."""
-
-    accuracy: float
-    top5: float | None = Field(description="None with five classes or fewer")
-    nll: float
-    brier: float
-    ece: float
-    temperature: float | None = Field(description="fitted on held-out images; None where there are none")
-    scaled_nll: float | None = Field(description="with that temperature")
-    scaled_ece: float | None = Field(description="with that temperature")
-    agreement: float | None = Field(
-        description="share of images with the reference teacher's first choice; None without a teacher"
-    )
-    kl_t1: float | None = Field(description="KL(teacher || student) at temperature 1")
-    kl_t4: float | None = Field(description="KL(teacher || student) at temperature 4, no T^2")
 
 
 class RunRow(Part):

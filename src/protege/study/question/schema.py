@@ -19,11 +19,12 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from protege.config import Described, Description
 from protege.errors import suggest
-from protege.study.fields import RUN_FIELDS, aliased, fields_and_rest, merge_fields
-from protege.study.measures import MEASURES
+from protege.study.question.fields import RUN_FIELDS, aliased, fields_and_rest, merge_fields
+from protege.study.question.measures import MEASURES
 
 SELECT_SEEDS = (100, 101)
 Scale = Literal["full", "reduced"]
+Which = Literal["final", "best"]  # the last epoch, or the best epoch on held-out images
 Values = dict[str, Any]  # dotted path of a varied field -> its value
 
 
@@ -268,7 +269,7 @@ class Study(Described):
         default="heldout",
         description="heldout: choose on held-out images; literature: train on everything, choose nothing, report all",
     )
-    report: Literal["final", "best"] = Field(
+    report: Which = Field(
         default="final", description="epoch whose score counts: the last, or the best on held-out images"
     )
     compare: tuple[Hypothesis, ...] = Field(default=(), description="default: every other arm against `alone`")

@@ -11,10 +11,9 @@ from typing import Any
 from protege import stats
 from protege.models.config import ModelConfig
 from protege.runs import Run, read_json
-from protege.study.arms import Cell as PlannedCell
-from protege.study.arms import cell_key, cell_label, teacher_config
-from protege.study.conduct import to_unseal, unsealed
-from protege.study.findings import (
+from protege.study.conduct.jobs import to_unseal, unsealed
+from protege.study.conduct.select import standing
+from protege.study.findings.record import (
     Cell,
     Grid,
     Interval,
@@ -26,10 +25,11 @@ from protege.study.findings import (
     TeacherFacts,
     Which,
 )
-from protege.study.measures import MEASURES, scores
-from protege.study.plan import Plan
-from protege.study.rows import WHICH, by_seed, heldout_value, test_value
-from protege.study.select import standing
+from protege.study.findings.rows import WHICH, by_seed, heldout_value, test_value
+from protege.study.question.arms import Cell as PlannedCell
+from protege.study.question.arms import cell_key, cell_label, teacher_config
+from protege.study.question.measures import MEASURES, scores
+from protege.study.question.plan import Plan
 
 
 def summary_of(values: Sequence[float]) -> Summary | None:

@@ -12,8 +12,8 @@ from protege.config import Place, RunConfig, canonical
 from protege.errors import NotEnoughSpace
 from protege.launch.memory import free_memory
 from protege.launch.probe import Probe
-from protege.study.plan import Plan, PlannedRun
-from protege.study.probing import kind_of, known_probes, machine_of
+from protege.study.conduct.probing import kind_of, known_probes, machine_of
+from protege.study.question.plan import Plan, PlannedRun
 from protege.views import Views
 
 KEPT_FREE = 0.1  # of the memory

@@ -14,8 +14,8 @@ from protege import data, teacher
 from protege.config import Place, RunConfig, TeacherConfig, canonical, run_id
 from protege.errors import ConfigError, RunError
 from protege.models.config import ModelConfig
-from protege.study.arms import Cell, Configuration, cells, teacher_config
-from protege.study.schema import Scale, Study, Values
+from protege.study.question.arms import Cell, Configuration, cells, teacher_config
+from protege.study.question.schema import Scale, Study, Values
 
 Role = Literal["teacher", "select", "report"]
 

@@ -11,8 +11,8 @@ from protege.config import Description, RunConfig, canonical, check_run, examine
 from protege.errors import ModelError
 from protege.methods import parse_method
 from protege.models import check as check_model
-from protege.study.fields import merge_fields
-from protege.study.schema import Arm, Pair, Study, Teacher, Values
+from protege.study.question.fields import merge_fields
+from protege.study.question.schema import Arm, Pair, Study, Teacher, Values
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from protege.config import Place, TeacherConfig, canonical
 from protege.launch.jobs import STAND_IN, Job, Reply
 from protege.launch.probe import Probe
 from protege.models.config import ModelConfig
-from protege.study.plan import Plan, PlannedRun
+from protege.study.question.plan import Plan, PlannedRun
 
 CACHE = "probes.json"
 

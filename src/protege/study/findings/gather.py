@@ -8,17 +8,16 @@ from datetime import datetime
 from typing import Any
 
 from protege import data, runs
-from protege.study.answer import answer
-from protege.study.conduct import left, progress, to_unseal, unsealed
-from protege.study.effects import effects
-from protege.study.findings import Budget, Cell, Costs, Effect, Findings, Hardware, RunRow, Selection, Split
-from protege.study.machines import machines
-from protege.study.measures import MEASURES
-from protege.study.plan import Plan, warnings_before
-from protege.study.published import published
-from protege.study.rows import Rows
-from protege.study.select import selection
-from protege.study.summaries import cells, grids, teachers
+from protege.study.conduct.jobs import left, progress, to_unseal, unsealed
+from protege.study.findings.answer import answer
+from protege.study.findings.effects import effects
+from protege.study.findings.published import published
+from protege.study.findings.record import Budget, Cell, Costs, Effect, Findings, Hardware, RunRow, Selection, Split
+from protege.study.findings.rows import Rows, machines
+from protege.study.findings.selections import selection
+from protege.study.findings.summaries import cells, grids, teachers
+from protege.study.question.measures import MEASURES
+from protege.study.question.plan import Plan, warnings_before
 
 
 def gather(

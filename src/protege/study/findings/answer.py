@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from protege.study.findings import Effect, Findings
-from protege.study.measures import MEASURES
+from protege.study.findings.record import Effect, Findings
+from protege.study.question.measures import MEASURES
 
 
 def answer(found: Sequence[Effect], labels: Mapping[str, str] | None = None) -> str:

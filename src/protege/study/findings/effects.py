@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from protege import stats
 from protege.stats.power import smallest_visible
-from protege.study.findings import Bootstrap, Cell, Effect, Equivalence, Interval, McNemar, RunRow, TTest, Which
-from protege.study.measures import MEASURES
-from protege.study.plan import Plan
-from protege.study.rows import Rows, by_seed, test_value
-from protege.study.schema import Hypothesis, Study
+from protege.study.findings.record import Bootstrap, Cell, Effect, Equivalence, Interval, McNemar, RunRow, TTest, Which
+from protege.study.findings.rows import Rows, by_seed, test_value
+from protege.study.question.measures import MEASURES
+from protege.study.question.plan import Plan
+from protege.study.question.schema import Hypothesis, Study
 
 LEVEL = 0.05
 

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ValidationError
 from protege.config import Description, listed, problems_of, read_yaml
 from protege.errors import ConfigError, suggest
 from protege.models import EXTERNAL, MODELS
-from protege.study.arms import cells, problems_of_arms, teacher_config, teacher_keys
-from protege.study.fields import fields_and_rest, merge_fields
-from protege.study.schema import Pair, Scale, Study, Teacher
+from protege.study.question.arms import cells, problems_of_arms, teacher_config, teacher_keys
+from protege.study.question.fields import fields_and_rest, merge_fields
+from protege.study.question.schema import Pair, Scale, Study, Teacher
 
 REDUCIBLE = ("base", "every_run", "teachers", "arms", "pairs", "seeds")
 JUDGES = ("name", "labels", "classes", "heldout", "heldout_seed", "resplit")  # of data: what decides which images judge

@@ -15,9 +15,9 @@ from protege.config import TeacherConfig
 from protege.launch.jobs import Job, Reply
 from protege.launch.local import Outcome, Watch
 from protege.runs import Run, write_json
-from protege.study.arms import Cell
-from protege.study.plan import Plan, PlannedRun, Tutor
-from protege.study.select import divergence, mark_diverged, settled_run, standing
+from protege.study.conduct.select import divergence, mark_diverged, settled_run, standing
+from protege.study.question.arms import Cell
+from protege.study.question.plan import Plan, PlannedRun, Tutor
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _evaluation(plan: Plan, run: PlannedRun, live: tuple[TeacherConfig, ...] | N
 
 def label(run: PlannedRun) -> str:
     """`kd (temperature 4), seed 100, to select`."""
-    from protege.study.arms import cell_key
+    from protege.study.question.arms import cell_key
 
     varied = cell_key("", None, run.values).strip() if run.role == "select" else ""
     role = {"teacher": "teacher ", "select": "", "report": ""}[run.role]

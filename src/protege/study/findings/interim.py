@@ -10,9 +10,9 @@ from typing import final
 from protege.errors import ProtegeError
 from protege.launch.jobs import Job, Reply
 from protege.launch.local import Watch
-from protege.study.findings import Split, write
-from protege.study.gather import gather
-from protege.study.plan import Plan
+from protege.study.findings.gather import gather
+from protege.study.findings.record import Split, write
+from protege.study.question.plan import Plan
 
 SHARE = 0.1  # of the time at most: a large folder of images takes long to be counted
 

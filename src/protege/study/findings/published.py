@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from protege.study.arms import cell_label
-from protege.study.findings import Cell, PublishedRow, RunRow, Summary, TeacherFacts, Which
-from protege.study.rows import by_seed, heldout_value, test_value
-from protege.study.schema import Published, Study
-from protege.study.summaries import summary_of
+from protege.study.findings.record import Cell, PublishedRow, RunRow, Summary, TeacherFacts, Which
+from protege.study.findings.rows import by_seed, heldout_value, test_value
+from protege.study.findings.summaries import summary_of
+from protege.study.question.arms import cell_label
+from protege.study.question.schema import Published, Study
 
 
 def published(

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from protege import stats
 from protege.runs import Run, read_json, write_json
-from protege.study.arms import Cell, Configuration
-from protege.study.findings import Candidate, Selection, Which
-from protege.study.plan import Plan, PlannedRun
+from protege.study.question.arms import Cell, Configuration
+from protege.study.question.plan import Plan, PlannedRun
+from protege.study.question.schema import Which
 
 
 @dataclass(frozen=True)
@@ -92,51 +91,3 @@ def settled_run(root: Path, run: PlannedRun) -> bool:
     if Run(root / run.id).finished or divergence(root, run.id) is not None:
         return True
     return any(divergence(root, needed) is not None for needed in run.needs)
-
-
-# ---- the table of a selection ----
-
-
-def selection(plan: Plan, cell: Cell, heldout_images: int) -> Selection:
-    """Every configuration with its scores, which one was chosen, and whether the images could tell them apart."""
-    now = standing(plan, cell)
-    candidates = tuple(
-        _candidate(plan, configuration, runs, now)
-        for configuration, runs in zip(cell.configurations, tried(plan, cell), strict=True)
-    )
-    means = [candidate.mean / 100 for candidate in candidates if candidate.mean is not None]
-    noise = stats.selection_is_noise(means, heldout_images) if now.settled and len(means) > 1 else None
-    return Selection(
-        arm=cell.arm,
-        pair=cell.pair,
-        cell=cell.key,
-        score=plan.study.report,
-        seeds=plan.study.select_seeds,
-        heldout_images=heldout_images,
-        candidates=candidates,
-        chosen=now.chosen.values if now.chosen else None,
-        spread=100 * noise.spread if noise else None,
-        standard_error=100 * noise.standard_error if noise else None,
-        luck=100 * noise.luck if noise and noise.is_noise else None,
-        is_noise=noise.is_noise if noise else None,
-        sentence=noise.sentence if noise else _not_yet(now),
-    )
-
-
-def _not_yet(now: Standing) -> str:
-    if not now.settled:
-        return "Not every selection run is finished."
-    return "One configuration alone did not diverge." if now.chosen else "Every configuration diverged."
-
-
-def _candidate(plan: Plan, configuration: Configuration, runs: Sequence[PlannedRun], now: Standing) -> Candidate:
-    scores = seed_scores(plan, runs)
-    known = [score for score in scores.values() if score is not None]
-    return Candidate(
-        values=configuration.values,
-        scores=scores,
-        mean=mean_of(scores),
-        sd=statistics.stdev(known) if len(known) > 1 else None,
-        chosen=now.chosen is configuration,
-        ids=tuple(run.id for run in runs),
-    )
