@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import isnan
 
-from protege.bench.outcome import Outcome
-from protege.bench.tables import table
-from protege.bench.variants import Pair, What
+from protege.train.bench.outcome import Outcome
+from protege.train.bench.tables import table
+from protege.train.bench.variants import Pair, What
 
 Value = Callable[[Outcome, Pair], float]
 

@@ -30,16 +30,17 @@ from typing import Annotated, Any
 
 import typer
 
-from protege import recall, train
-from protege.bench.commands import CompileOption, parse_slots
-from protege.bench.conduct import Plan, measure
-from protege.bench.tables import markdown, table
-from protege.bench.variants import Pair, Setting, What
-from protege.bench.written import setting_of, write
-from protege.config import Place, RunConfig, check_run
+from protege.cli.bench import CompileOption, parse_slots
 from protege.data.places import data_folder
 from protege.evaluate import evaluate
 from protege.runs import Run
+from protege.runs.config import Place, RunConfig, check_run
+from protege.teacher import recall
+from protege.train import loop
+from protege.train.bench.conduct import Plan, measure
+from protege.train.bench.tables import markdown, table
+from protege.train.bench.variants import Pair, Setting, What
+from protege.train.bench.written import setting_of, write
 
 WAYS = ("reference", "ours", "ours, remembered", "ours, student alone")
 NETWORKS = (("resnet32x4", "resnet8x4"), ("resnet34", "mobilenet_v2"), ("resnet50", "resnet18"))
@@ -104,8 +105,8 @@ def whole(what: str, goal: float, config: RunConfig, place: Place, seconds: floa
     started = time.perf_counter()
     try:
         with stopped_after(seconds):
-            run = train.train(config, place)
-    except train.Stopped:
+            run = loop.train(config, place)
+    except loop.Stopped:
         return Whole(f"{what}, stopped", projected(config, place), goal, finished=False)
     took = time.perf_counter() - started
     accuracy = evaluate(run, place, test=True)["final"]["accuracy"]
@@ -114,7 +115,7 @@ def whole(what: str, goal: float, config: RunConfig, place: Place, seconds: floa
 
 def projected(config: RunConfig, place: Place) -> float:
     """From the epochs that there were; the first is left out where there are more."""
-    times = [line["seconds"] for line in Run(place.runs / train.plan(config, place).id).times()]
+    times = [line["seconds"] for line in Run(place.runs / loop.plan(config, place).id).times()]
     steady = times[1:] or times
     return config.optim.epochs * sum(steady) / len(steady) if steady else float("nan")
 
@@ -135,7 +136,7 @@ def trainings(data: str, place: Place, tiny: bool, deadline: float) -> Iterator[
     yield teacher
     if not teacher.finished:
         return
-    source = str(place.runs / train.plan(taught_by, place).id)
+    source = str(place.runs / loop.plan(taught_by, place).id)
     student = described(data, tiny, model=student_name, epochs=200, teacher=source, method="kd")
     yield remembered(student, place)
     yield whole(

@@ -33,10 +33,10 @@ from typing import Any
 
 from methods_table import Measured, write_table
 
-from protege.config import Place, TeacherConfig, check_run
 from protege.errors import Diverged
 from protege.methods import METHODS, parse_method
 from protege.runs import read_json, write_json
+from protege.runs.config import Place, TeacherConfig, check_run
 
 Description = dict[str, Any]
 SEEDS = (0, 1)
@@ -283,7 +283,7 @@ def one(asked: Mapping[str, Any]) -> Measured:
 @contextlib.contextmanager
 def _timed() -> Iterator[list[float]]:
     """CPU seconds of every step that is made meanwhile: unlike time on the clock, they do not grow when others use the machine."""
-    import protege.train as training
+    from protege.train import loop as training
 
     steps: list[float] = []
     step = training.Training._train_batch
@@ -301,7 +301,7 @@ def arithmetic(description: Description, place: Place) -> int:
     """Multiplications and additions of one step: both networks, adapters and terms, forward and backward."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    import protege.train as training
+    from protege.train import loop as training
 
     size = description["optim"]["batch_size"]
     optim = {"epochs": 1, "batch_size": size, "lr": 1e-3}

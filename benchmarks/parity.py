@@ -23,12 +23,12 @@ from typing import Annotated, Any
 import typer
 
 from protege import runs, stats
-from protege.arithmetic import Execution
-from protege.bench.ours import pin
-from protege.bench.tables import table
-from protege.bench.variants import Arithmetic
-from protege.config import Place, RunConfig, check_run
+from protege.runs.config import Place, RunConfig, check_run
 from protege.train import plan, train
+from protege.train.arithmetic import Execution
+from protege.train.bench.ours import pin
+from protege.train.bench.tables import table
+from protege.train.bench.variants import Arithmetic
 
 HERE = Path(__file__).resolve().parent
 PLAIN = "plain: fp32, as it is written, teacher asked live"

@@ -20,11 +20,11 @@ from speed import PAIRS
 from torch.profiler import ProfilerActivity, profile
 
 from protege import runs
-from protege.bench.ours import Ours
-from protege.bench.prepare import prepare
-from protege.bench.tables import table
-from protege.bench.variants import Setting, variants
-from protege.launch.local import cores
+from protege.runs import cores
+from protege.train.bench.ours import Ours
+from protege.train.bench.prepare import prepare
+from protege.train.bench.tables import table
+from protege.train.bench.variants import Setting, variants
 
 KINDS = {
     "convolutions, backward": ("convolution_backward",),

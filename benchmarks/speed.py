@@ -14,11 +14,11 @@ from typing import Annotated
 import typer
 from goals import goals_table
 
-from protege.bench.commands import CompileOption, parse_slots, parse_whats
-from protege.bench.conduct import Plan, measure
-from protege.bench.tables import markdown
-from protege.bench.variants import Pair, What
-from protege.bench.written import setting_of, write
+from protege.cli.bench import CompileOption, parse_slots, parse_whats
+from protege.train.bench.conduct import Plan, measure
+from protege.train.bench.tables import markdown
+from protege.train.bench.variants import Pair, What
+from protege.train.bench.written import setting_of, write
 
 PAIRS = {
     "resnet32x4-resnet8x4": Pair(teacher="resnet32x4", student="resnet8x4", batch_size=64),

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from protege.memory import Memory
+from protege.teacher.memory import Memory
 
 IMAGES, VIEWS, CLASSES = 40, 6, 10
 

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from protege.config import Place, RunConfig
+from protege.runs.config import Place, RunConfig
 from protege.study.question.arms import cells
 from protege.study.question.load import load
 from protege.study.question.plan import Plan

@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from protege.config import RunConfig
 from protege.models.config import ModelConfig
+from protege.runs.config import RunConfig
 from protege.study.conduct.probing import kinds
 from protege.study.question.plan import Plan, PlannedRun
 from protege.views import Views

@@ -11,13 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from protege import arithmetic, data, teacher, train
+from protege import data, train
 from protege import runs as folders
-from protege.config import Place, check_run
 from protege.errors import RunError
-from protege.learner import Learner
 from protege.methods.base import Shapes
 from protege.models.network import Reader
+from protege.runs.config import Place, check_run
+from protege.teacher import speaking
+from protege.train import arithmetic
+from protege.train.learner import Learner
 
 SHORT: dict[str, Any] = {
     "data": {"name": "cifar10-mini", "limit": 100, "heldout": 100},
@@ -140,7 +142,7 @@ class Graph:
 def test_a_graph_that_computes_something_else_is_not_used(
     learner: Learner, batch: Any, monkeypatch: pytest.MonkeyPatch, factor: float, used: bool
 ) -> None:
-    monkeypatch.setattr("protege.learner.compiled", lambda reader, execution: Graph(reader, factor))
+    monkeypatch.setattr("protege.train.learner.compiled", lambda reader, execution: Graph(reader, factor))
     before = {name: value.clone() for name, value in learner.state_dict().items()}
     said: list[str] = []
     learner.compile_student(LABELS, batch[0], arithmetic.Chosen(execution="compiled"), said.append)
@@ -157,7 +159,7 @@ def test_a_smaller_last_batch_gets_no_graph_of_its_own(tmp_path: Path, monkeypat
         return graphs[-1]
 
     plain = train.train(SHORT, Place(runs=tmp_path / "a", threads=1, quiet=True))
-    monkeypatch.setattr("protege.learner.compiled", compiled)
+    monkeypatch.setattr("protege.train.learner.compiled", compiled)
     run = train.train(SHORT, Place(runs=tmp_path / "b", threads=1, quiet=True, compile=True))
     assert graphs[0].batches == [0, 60, 60]  # the check and the first batch, but not the 40 images of the last
     assert folders.read_json(run.arithmetic_file)["execution"] == "compiled"
@@ -174,9 +176,9 @@ def test_a_record_of_another_version_is_told_and_nothing_is_lost(tmp_path: Path)
 
 
 def test_a_run_that_is_long_enough_tries_and_records_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(teacher, "WORTH_TUNING", 100)
+    monkeypatch.setattr(speaking, "WORTH_TUNING", 100)
     monkeypatch.setattr(arithmetic, "quickest_execution", lambda *_: "compiled")
-    monkeypatch.setattr("protege.learner.compiled", lambda reader, execution: Graph(reader, 1.0))
+    monkeypatch.setattr("protege.train.learner.compiled", lambda reader, execution: Graph(reader, 1.0))
     for name, place, expected in (
         ("a", Place(runs=tmp_path / "a"), "compiled"),
         ("b", Place(runs=tmp_path / "b", compile=False), "eager"),
@@ -188,7 +190,7 @@ def test_a_run_that_is_long_enough_tries_and_records_it(tmp_path: Path, monkeypa
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_replayed_graphs_learn_the_same_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = train.train(SHORT, Place(runs=tmp_path / "a", device="cuda", quiet=True))
-    monkeypatch.setattr(teacher, "WORTH_TUNING", 1)
+    monkeypatch.setattr(speaking, "WORTH_TUNING", 1)
     monkeypatch.setattr(arithmetic, "quickest_execution", lambda *_: "graphs")
     run = train.train(SHORT, Place(runs=tmp_path / "b", device="cuda", quiet=True))
     assert folders.read_json(run.arithmetic_file)["execution"] == "graphs"

@@ -14,23 +14,26 @@ from torch import nn
 
 from protege import data
 from protege import runs as folders
-from protege.bench import commands, conduct, growth, reference, small_study, tables
-from protege.bench.budget import passes_within, rounds_within
-from protege.bench.conduct import Plan, measure
-from protege.bench.limits import Cost, Product, Rates, limit
-from protege.bench.machine import cost
-from protege.bench.messages import Facts, Grown, Reply, Request, Took
-from protege.bench.ours import Ours
-from protege.bench.outcome import Load, Outcome, Row, factors
-from protege.bench.prepare import fresh, prepare, stand_in
-from protege.bench.theirs import Theirs, pictures_of
-from protege.bench.variants import Arithmetic, Pair, Setting, Variant, What, variants
-from protege.bench.worker import answers
-from protege.bench.written import write
+from protege.cli import bench as verb
 from protege.errors import ConfigError
 from protege.models import build
 from protege.models.config import ModelConfig
-from protege.models.network import multiply_adds
+from protege.models.measure import multiply_adds
+from protege.teacher import speaking
+from protege.train import loop
+from protege.train.bench import conduct, growth, reference, small_study, tables
+from protege.train.bench.budget import passes_within, rounds_within
+from protege.train.bench.conduct import Plan, measure
+from protege.train.bench.limits import Cost, Product, Rates, limit
+from protege.train.bench.machine import cost
+from protege.train.bench.messages import Facts, Grown, Reply, Request, Took
+from protege.train.bench.ours import Ours
+from protege.train.bench.outcome import Load, Outcome, Row, factors
+from protege.train.bench.prepare import fresh, prepare, stand_in
+from protege.train.bench.theirs import Theirs, pictures_of
+from protege.train.bench.variants import Arithmetic, Pair, Setting, Variant, What, variants
+from protege.train.bench.worker import answers
+from protege.train.bench.written import write
 from protege.views import normalise
 
 PAIR = Pair(teacher="resnet14", student="resnet8", batch_size=32)
@@ -136,14 +139,12 @@ def test_the_plain_layout_is_plain_in_weights_and_images(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It replaces what makes images for both networks, in a process that ends with it; here it is put back."""
-    from protege import teacher, train
-
-    for module in (train, teacher):
+    for module in (loop, speaking):
         monkeypatch.setattr(module, "normalise", normalise)
     training = Ours(PAIR, Setting(folder=tmp_path, threads=1), way(channels_last=False), weights).training
     convolution = training.learner.student.get_submodule("module.layer2.0.conv2")
     assert isinstance(convolution, nn.Conv2d) and convolution.weight.is_contiguous()
-    for module in (train, teacher):
+    for module in (loop, speaking):
         images = vars(module)["normalise"](training.images.pixels[:2], (0.5,) * 3, (0.5,) * 3)
         assert images.is_contiguous()
 
@@ -375,7 +376,7 @@ def test_students_are_compiled_where_it_pays_unless_one_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool | None, expected: str
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("protege.bench.prepare.quickest_execution", lambda *_: "graphs")
+    monkeypatch.setattr("protege.train.bench.prepare.quickest_execution", lambda *_: "graphs")
     facts = prepare(PAIR, Setting(folder=tmp_path, threads=1, compile=asked))
     assert facts.execution == expected
     last = variants("alone", facts.arithmetic, execution=facts.execution)[-1]
@@ -472,8 +473,8 @@ def test_slots_share_out_the_threads_and_studies_come_last(scripted: type[Script
 
 def test_mistakes_of_the_command_are_said_before_any_work() -> None:
     with pytest.raises(ConfigError, match=r"Did you mean 'feature'"):
-        commands.parse_whats("alone,featur")
+        verb.parse_whats("alone,featur")
     with pytest.raises(ConfigError, match="1,2,4"):
-        commands.parse_slots("two")
-    assert commands.parse_slots("4,2") == (1, 2, 4)
-    assert commands.parse_whats("kd, alone,kd") == ("alone", "kd")
+        verb.parse_slots("two")
+    assert verb.parse_slots("4,2") == (1, 2, 4)
+    assert verb.parse_whats("kd, alone,kd") == ("alone", "kd")

@@ -156,7 +156,7 @@ def test_a_mistyped_verb_gets_a_suggestion(protege: Command) -> None:
 
 
 def test_help_shows_every_field_with_its_meaning(protege: Command) -> None:
-    from protege.config import RunConfig, fields_below
+    from protege.runs.config import RunConfig, fields_below
 
     said = protege("train", "--help")
     assert said.code == 0

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from protege.config import RunConfig, check_run, merge, read_yaml, run_id
 from protege.errors import ConfigError
+from protege.runs.config import RunConfig, check_run, merge, read_yaml, run_id
 
 
 def identity(description: dict[str, object], fingerprint: str = "data", teachers: tuple[str, ...] = ()) -> str:
@@ -145,7 +145,7 @@ def test_a_description_survives_being_written_and_read() -> None:
     ("modules", "absent"),
     [
         ("protege.cli", ["torch", "numpy", "scipy", "matplotlib", "protege.methods"]),
-        ("protege.config", ["torch", "numpy", "scipy"]),
+        ("protege.runs.config", ["torch", "numpy", "scipy"]),
     ],
 )
 def test_what_the_command_line_needs_comes_without_what_is_slow(modules: str, absent: list[str]) -> None:

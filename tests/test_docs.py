@@ -17,8 +17,9 @@ import typer
 from rich.console import Console
 
 import protege
-from protege import cli, tables
-from protege.cli import app, describe, main
+from protege.cli import app, known, look, main, remember, tables
+from protege.cli import train as train_verb
+from protege.cli.options import describe
 from protege.errors import suggest
 from protege.methods import METHODS
 
@@ -129,7 +130,7 @@ def test_options_that_pages_name_exist(page: Path) -> None:
 
 
 def _fields() -> list[str]:
-    from protege.config import RunConfig, known_paths
+    from protege.runs.config import RunConfig, known_paths
 
     return known_paths(RunConfig)
 
@@ -172,7 +173,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         patch.setattr(os, "sched_getaffinity", lambda process: {0})
         console = Console(file=said, width=200)
-        for shown in (cli, tables):
+        for shown in (known, look, remember, tables, train_verb):
             patch.setattr(shown, "out", console)
         for line in "".join(blocks("try")).splitlines():
             typed(shlex.split(line)[1:], patch)

@@ -13,9 +13,9 @@ import torchmetrics.functional.classification as oracle
 from torch import Tensor
 
 from protege import runs as folders
-from protege.config import Place, TeacherConfig, check_run
 from protege.errors import DataError, RunError
 from protege.evaluate import compare, evaluate, fidelity, fit_temperature, logits_of, score
+from protege.runs.config import Place, TeacherConfig, check_run
 from protege.train import train
 
 SHORT: dict[str, Any] = {

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from protege.config import Place, RunConfig, check_run
 from protege.errors import NotEnoughSpace
 from protege.launch.jobs import Job, Reply
 from protege.launch.local import Outcome, Unwatched, _next, run_jobs
 from protege.runs import Run
+from protege.runs.config import Place, RunConfig, check_run
 from protege.study.conduct.estimate import Estimate, refuse_what_does_not_fit
 
 TINY = {

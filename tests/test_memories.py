@@ -11,7 +11,7 @@ import torch
 from memory_cases import CLASSES, IMAGES, VIEWS, everything, filled, opened, word
 
 from protege.errors import RunError
-from protege.memories import allocated, drop, overview
+from protege.teacher.memory_folder import allocated, drop, overview
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ import torch
 from memory_cases import CLASSES, IMAGES, VIEWS, asker, everything, filled, opened, word
 from torch import Tensor, nn
 
-from protege import memory_files
 from protege.errors import ConfigError, DataError, ModelError, RunError
-from protege.memories import storing
-from protege.memory import Memory, answers
+from protege.teacher import memory_files
+from protege.teacher.memory import Memory, answers
+from protege.teacher.memory_folder import storing
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_what_was_never_stored_is_not_known_and_no_number(root: Path) -> None:
 def test_words_outlive_the_process_that_stored_them(root: Path) -> None:
     code = f"""
         import torch
-        from protege.memory import Memory
+        from protege.teacher.memory import Memory
         memory = Memory.open(Path({str(root)!r}), {{"teacher": "a teacher"}}, {IMAGES}, {VIEWS}, {CLASSES}, spare_bytes=0)
         memory.store(torch.tensor([5]), torch.tensor([1]), torch.full((1, {CLASSES}), 0.25))
     """
@@ -248,7 +248,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_a_process_killed_while_storing_leaves_only_right_words(root: Path) -> None:
     code = f"""
         import torch
-        from protege.memory import Memory
+        from protege.teacher.memory import Memory
         memory = Memory.open(Path({str(root)!r}), {{"teacher": "a teacher"}}, 5000, None, {CLASSES}, spare_bytes=0)
         for epoch in range(10000):
             for indices in torch.arange(5000).split(250):
@@ -280,7 +280,7 @@ def test_three_processes_at_once_hear_the_same_words(root: Path) -> None:
     """Each process would say something else; whose word is kept is chance, but all must get that one."""
     code = f"""
         import sys, torch
-        from protege.memory import Memory, answers
+        from protege.teacher.memory import Memory, answers
         me = int(sys.stdin.readline())
         memory = Memory.open(Path({str(root)!r}), {{"teacher": "a teacher"}}, 1000, 8, {CLASSES}, spare_bytes=0)
         print("ready", flush=True)

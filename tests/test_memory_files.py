@@ -12,10 +12,10 @@ import pytest
 import torch
 from memory_cases import CLASSES, IMAGES, VIEWS, asker, everything, filled, opened, word
 
-from protege import memory_files
 from protege.errors import RunError
-from protege.memories import allocated
-from protege.memory import Memory, answers
+from protege.teacher import memory_files
+from protege.teacher.memory import Memory, answers
+from protege.teacher.memory_folder import allocated
 
 ROW = 4 * (CLASSES // 2 + 1)  # bytes: ten values of two bytes, and the checksum
 

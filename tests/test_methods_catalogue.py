@@ -26,7 +26,7 @@ from protege.methods.catalogue import (
 from protege.models import build
 from protege.models.config import ModelConfig
 from protege.models.network import wrap
-from protege.teacher import shapes_of
+from protege.teacher.speaking import shapes_of
 
 
 @pytest.fixture(scope="module")

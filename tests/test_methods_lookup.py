@@ -170,8 +170,8 @@ def test_what_is_no_method_is_refused(attribute: str, complaint: str, mine: Path
 
 
 def test_torch_is_the_same_whether_imported_lazily_or_plainly() -> None:
-    from protege.methods.lazy import F, nn
-    from protege.methods.lazy import torch as lazily
+    from protege.lazy import F, nn
+    from protege.lazy import torch as lazily
 
     assert lazily.softmax is torch.softmax
     assert nn.Linear is torch.nn.Linear

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-import protege.train as training
 from protege import data
-from protege.config import Place, check_run
 from protege.methods import METHODS, parse_method
 from protege.runs import Run, read_weights
+from protege.runs.config import Place, check_run
+from protege.train import loop as training
 
 DATA = {"name": "cifar10-mini", "limit": 400, "heldout": 50, "image_size": 16}
 STEPS, BROKEN_AFTER = 50, 30  # two epochs of 25 batches of 16; broken off in the second

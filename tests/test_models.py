@@ -12,7 +12,7 @@ from torch import nn
 
 from protege.errors import ModelError
 from protege.models import ModelConfig, architecture, build, check, model_names
-from protege.models.network import describe, multiply_adds, parameter_count
+from protege.models.measure import describe, multiply_adds, parameter_count
 
 # Parameters for 100 classes as in the CRD code base's zoo, or for 10 as published with the studies that used them.
 PUBLISHED = {

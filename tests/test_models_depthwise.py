@@ -9,14 +9,14 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from protege.config import check_run
 from protege.data import load
-from protege.learner import Learner
 from protege.methods.base import Shapes
 from protege.models import build
 from protege.models.config import ModelConfig
 from protege.models.depthwise import DepthwiseInFp32, spare_depthwise
 from protege.models.folding import fold_batchnorm
+from protege.runs.config import check_run
+from protege.train.learner import Learner
 
 BATCH = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 

@@ -13,7 +13,8 @@ from torch import nn
 
 from protege.errors import MissingExtra, ModelError
 from protege.models import ModelConfig, build
-from protege.models.network import describe, wrap
+from protege.models.measure import describe
+from protege.models.network import wrap
 
 INSTALL = r'pip install "protege\[timm\]"'
 

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from protege import data, recall, teacher
+from protege import data
 from protege import runs as folders
-from protege.config import Place, check_run
 from protege.errors import ConfigError
-from protege.memories import overview
+from protege.runs.config import Place, check_run
+from protege.teacher import recall, sources, speaking
+from protege.teacher.memory_folder import overview
 from protege.train import train
 from protege.views import Views, normalise
 
@@ -45,11 +46,11 @@ def test_remembered_is_what_the_live_teacher_says(
     """The reference is the plain network of the run: not folded, in other batches."""
     config = check_run(SHORT | {"teacher": str(taught_by.path), "views": views, "remember": remember})
     splits = data.load(config.data)
-    loaded = teacher.load(teacher.identify(config.teacher, root), splits, torch.device("cpu"))
+    loaded = speaking.load(sources.identify(config.teacher, root), splits, torch.device("cpu"))
     kept = recall.remembered(loaded, config, splits, splits.train, place(root, tmp_path), print)
     assert kept is not None
     positions = torch.arange(len(splits.train)).flip(0)
-    network, (mean, std) = teacher.network_of(taught_by)
+    network, (mean, std) = speaking.network_of(taught_by)
     for _ in ("cold", "warm"):
         for epoch in (0, 1):
             (heard,) = kept.listen(positions, epoch, lambda images: None)
@@ -63,7 +64,7 @@ def test_remembered_is_what_the_live_teacher_says(
 def test_a_flipped_view_has_words_of_its_own(root: Path, taught_by: folders.Run, tmp_path: Path) -> None:
     config = check_run(SHORT | {"teacher": str(taught_by.path), "remember": "fp32"})
     splits = data.load(config.data)
-    loaded = teacher.load(teacher.identify(config.teacher, root), splits, torch.device("cpu"))
+    loaded = speaking.load(sources.identify(config.teacher, root), splits, torch.device("cpu"))
     kept = recall.remembered(loaded, config, splits, splits.train, place(root, tmp_path), print)
     assert kept is not None
     positions = torch.arange(20)
@@ -127,7 +128,7 @@ def test_held_out_images_are_never_asked_about(root: Path, taught_by: folders.Ru
     assert splits.heldout is not None
     assert entry.known <= 2 * len(splits.train)
     config = check_run(SHORT | {"teacher": str(taught_by.path), "seed": 9})
-    loaded = teacher.load(teacher.identify(config.teacher, root), splits, torch.device("cpu"))
+    loaded = speaking.load(sources.identify(config.teacher, root), splits, torch.device("cpu"))
     kept = recall.remembered(loaded, config, splits, splits.train, place(root, tmp_path), print)
     assert kept is not None
     held = splits.heldout.indices.repeat_interleave(162)

@@ -10,8 +10,8 @@ import typer
 from report_cases import findings, write_runs
 from typer.testing import CliRunner
 
+from protege.cli.report import report
 from protege.errors import ConfigError, ProtegeError, RunError
-from protege.report.commands import report
 from protege.study.findings import Findings, write
 
 app = typer.Typer()

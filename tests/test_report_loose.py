@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from protege import runs as folders
-from protege.config import Place, check_run
 from protege.errors import ConfigError
 from protege.evaluate import evaluate
 from protege.report.loose.findings import findings_of
 from protege.report.material import collect
 from protege.report.page.html import html, markdown_page
 from protege.report.sections import page_of
+from protege.runs.config import Place, check_run
 from protege.study.findings import Findings
 from protege.train import train
 

@@ -8,7 +8,7 @@ import pytest
 from study_cases import SCALES, optimiser, planned, published, students, study, values
 from study_costs import all_runs, counts, minutes_on_two_cores
 
-from protege.config import RunConfig
+from protege.runs.config import RunConfig
 from protege.study.conduct.jobs import known_runs
 from protege.study.question.arms import teacher_config
 

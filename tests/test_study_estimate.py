@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from protege.config import Place
 from protege.launch.jobs import Job, Reply
-from protege.launch.memory import left_in_container
 from protege.launch.probe import Probe
+from protege.runs.config import Place
+from protege.runs.hardware import left_in_container
 from protege.study.conduct.estimate import estimate
 from protege.study.conduct.jobs import left
 from protege.study.conduct.probing import keep_probe, kinds, known_probes, probe_all

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from protege.config import Place, check_run
 from protege.errors import ConfigError
 from protege.runs import Run, write_json
+from protege.runs.config import Place, check_run
 from protege.study.conduct.jobs import jobs, known_runs, left, progress
 from protege.study.findings.summaries import grids
 from protege.study.question.load import study_of

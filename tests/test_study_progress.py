@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from protege.config import Place, check_run
 from protege.launch.jobs import Job, Reply
 from protege.runs import Run, append_line
+from protege.runs.config import Place, check_run
 from protege.study.conduct.progress import StudyDisplay
 
 

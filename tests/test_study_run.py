@@ -20,12 +20,13 @@ import pytest
 from typer.testing import CliRunner
 
 from protege import stats
-from protege.config import Place, TeacherConfig
+from protege.cli.study import app
 from protege.evaluate import evaluate
 from protege.launch.jobs import Job, Reply
 from protege.launch.local import Outcome, Unwatched
 from protege.report.make import make_report
 from protege.runs import Run, read_json, read_lines
+from protege.runs.config import Place, TeacherConfig
 from protege.study.conduct.jobs import conduct, known_runs, left
 from protege.study.findings import Findings, outcome, read
 from protege.study.findings.gather import gather
@@ -33,7 +34,6 @@ from protege.study.findings.interim import Interim
 from protege.study.question.load import study_of
 from protege.study.question.plan import Plan
 from protege.study.run import Stopped, run_study
-from protege.study_verbs import app
 
 STUDY: dict[str, Any] = {
     "question": "does distillation help?",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from protege.config import Place
 from protege.runs import Run, write_json
+from protege.runs.config import Place
 from protege.study.conduct.jobs import jobs, known_runs, left, reported
 from protege.study.conduct.select import best_of, mark_diverged, mean_of, seed_scores, standing, tried
 from protege.study.findings.selections import selection

@@ -15,12 +15,11 @@ from typing import Any
 import pytest
 import torch
 
-import protege.train as training
 from protege import runs as folders
-from protege.config import Place, check_run
-from protege.errors import DataError, Diverged, NotEnoughSpace, RunError
-from protege.optim import learning_rate
-from protege.process import Stopped
+from protege.errors import DataError, Diverged, NotEnoughSpace, RunError, Stopped
+from protege.runs.config import Place, check_run
+from protege.train import loop as training
+from protege.train.optim import learning_rate
 
 TINY: dict[str, Any] = {
     "data": {"name": "cifar10-mini", "limit": 300, "heldout": 100},

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from protege import runs as folders
-from protege import teacher, tuning
-from protege.config import Place
-from protege.process import Stopped
+from protege.errors import Stopped
+from protege.runs import tuning
+from protege.runs.config import Place
+from protege.runs.tuning import quickest
+from protege.teacher import speaking
 from protege.train import train
-from protege.tuning import quickest
 
 CPU = torch.device("cpu")
 SHORT: dict[str, Any] = {
@@ -79,7 +80,7 @@ def test_a_quicker_teacher_must_say_the_same(changed: dict[str, float], same: bo
     logits = reference + changed.get("noise", 0) * torch.randn(1000, 10, generator=generator)
     rows = int(changed.get("swapped", 0))
     logits[:rows] = reference[:rows].roll(1, 1)
-    assert teacher.says_the_same(reference, logits) is same
+    assert speaking.says_the_same(reference, logits) is same
 
 
 def test_few_images_are_not_worth_a_measurement(tmp_path: Path, cache: Path) -> None:
@@ -91,8 +92,8 @@ def test_few_images_are_not_worth_a_measurement(tmp_path: Path, cache: Path) -> 
 def test_many_images_are_and_the_choice_is_recorded(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(teacher, "WORTH_TUNING", 100)
-    monkeypatch.setattr(teacher, "SELF_TEST", 100)
+    monkeypatch.setattr(speaking, "WORTH_TUNING", 100)
+    monkeypatch.setattr(speaking, "SELF_TEST", 100)
     place = Place(runs=tmp_path, threads=1, quiet=True)
     taught_by = train(SHORT, place)
     run = train(
@@ -105,7 +106,7 @@ def test_many_images_are_and_the_choice_is_recorded(
 
 
 def test_a_run_that_is_taken_up_again_keeps_its_arithmetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import protege.train as training
+    from protege.train import loop as training
 
     described = SHORT | {"optim": SHORT["optim"] | {"precision": "auto"}}
     place = Place(runs=tmp_path, threads=1, quiet=True, checkpoint_seconds=0)

@@ -10,6 +10,8 @@ ProtegeError
 ├── Diverged               a loss that stopped being a number
 ├── NotEnoughSpace         a disk or a memory that is too small, with the figures
 └── MissingExtra           an optional library that is not installed
+
+Stopped is none of these: the user or the scheduler asked for an end, and nothing is lost.
 """
 
 
@@ -51,6 +53,10 @@ class NotEnoughSpace(ProtegeError):
 
 class MissingExtra(ProtegeError):
     """An optional library that is not installed."""
+
+
+class Stopped(BaseException):
+    """An end was asked for; what is needed to go on is written."""
 
 
 def suggest(wrong: str, known: "list[str] | tuple[str, ...] | set[str] | dict[str, object]") -> str:

@@ -16,12 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from protege import data, runs, teacher
-from protege.config import Place, TeacherConfig
+from protege import data, runs
 from protege.data.base import Images, Splits
 from protege.errors import DataError, RunError
 from protege.methods.base import Method, Outputs, Shapes
 from protege.models.network import Network
+from protege.runs.config import Place, TeacherConfig
+from protege.runs.hardware import device_of
+from protege.teacher import speaking
+from protege.teacher.sources import identify
 from protege.views import normalise
 
 if TYPE_CHECKING:
@@ -131,8 +134,8 @@ class Predictor:
     """The network as it will be deployed: with the method's last word, where a method has one."""
 
     network: nn.Module
-    mean: teacher.Three
-    std: teacher.Three
+    mean: speaking.Three
+    std: speaking.Three
     method: Method | None = None
     adapters: nn.Module | None = None
 
@@ -143,7 +146,7 @@ class Predictor:
         if self.method is None or self.adapters is None or self.method.added() == "nothing":
             return network(images)[0]
         logits, features = network(images, self.method.wants())
-        return self.method.predict(Outputs(logits, features, teacher.classifier_of(network)), self.adapters)
+        return self.method.predict(Outputs(logits, features, speaking.classifier_of(network)), self.adapters)
 
 
 @torch.inference_mode()
@@ -164,7 +167,7 @@ def predict(predictor: Predictor, images: Images, device: torch.device, batch_si
 
 def predictor_of(run: runs.Run, which: str, device: torch.device) -> Predictor:
     """A finished run's student as it is deployed."""
-    network, (mean, std) = teacher.network_of(run, which)
+    network, (mean, std) = speaking.network_of(run, which)
     network.to(device)
     method = run.config().method
     adapters = None
@@ -177,10 +180,10 @@ def _adapters_of(run: runs.Run, which: str, method: Method, network: Network) ->
     """Rebuilt from the shapes of student and teacher, then filled from the run's file."""
     record = run.record()
     size = record["data"]["image_size"]
-    sources = teacher.identify(run.config().teacher, run.path.parent)
+    sources = identify(run.config().teacher, run.path.parent)
     classes = len(record["data"]["classes"])
-    taught_by = teacher.shapes_of(teacher.speaker(sources[0], classes)[0], size) if sources else Shapes(0)
-    adapters = method.adapters(teacher.shapes_of(network, size, record["data"]["images"]), taught_by)
+    taught_by = speaking.shapes_of(speaking.speaker(sources[0], classes)[0], size) if sources else Shapes(0)
+    adapters = method.adapters(speaking.shapes_of(network, size, record["data"]["images"]), taught_by)
     tensors, _ = runs.read_weights(run.adapters_file(which))
     adapters.load_state_dict(tensors)
     return adapters
@@ -210,9 +213,9 @@ def evaluate(
         )
     images = _opened(run, splits, place) if test else splits.heldout
     assert images is not None
-    device = teacher.device_of(place)
-    sources = teacher.identify(config.teacher if teachers is None else teachers, place.runs)
-    listened_to = teacher.load(sources, splits, device) if sources else None
+    device = device_of(place)
+    sources = identify(config.teacher if teachers is None else teachers, place.runs)
+    listened_to = speaking.load(sources, splits, device) if sources else None
     found: dict[str, Any] = {
         "run": run.id,
         "split": split,
@@ -270,7 +273,7 @@ def _scores_of(
 
 
 def _teacher_logits(
-    listened_to: teacher.Teacher, images: Images, device: torch.device, batch_size: int = 500
+    listened_to: speaking.Teacher, images: Images, device: torch.device, batch_size: int = 500
 ) -> Tensor:
     starts = range(0, len(images), batch_size)
     return torch.cat(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protege.data.base import Description, Identity, Images, Source, Splits
-from protege.data.config import DataConfig
+from protege.data.config import DATASETS, DataConfig
 
 if TYPE_CHECKING:
     from protege.data.progress import Progress
@@ -27,12 +27,13 @@ def _later(module: str, function: str) -> Dataset:
 
 # Each takes a description, the folder of the data (None: PROTEGE_DATA, else the cache) and what shows progress.
 # What it returns has read no pixels yet.
-DATASETS: dict[str, Dataset] = {
+known: dict[str, Dataset] = {
     "cifar10": _later("cifar", "cifar10"),
     "cifar100": _later("cifar", "cifar100"),
     "cifar10-mini": _later("bundled", "cifar10_mini"),
     "folder": _later("folder", "image_folder"),
 }
+DATASETS |= known
 
 
 def load(config: DataConfig | str, folder: Path | None = None, progress: Progress | None = None) -> Splits:

@@ -5,12 +5,15 @@ Importable without torch; `protege.data.load` turns a description into pixels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from protege.errors import suggest
+
+DATASETS: dict[str, Callable[..., Any]] = {}  # filled by the package, which every import of this file has gone through
 
 
 def _separated(value: object) -> object:
@@ -81,8 +84,6 @@ class DataConfig(BaseModel):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        from protege.data import DATASETS
-
         kind, colon, path = name.partition(":")
         if kind == "folder" and colon and path.strip():
             return name

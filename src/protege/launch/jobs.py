@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from protege.config import Described, Place, RunConfig, TeacherConfig
 from protege.models.config import ModelConfig
+from protege.runs.config import Described, Place, RunConfig, TeacherConfig
 
 STAND_IN = "stand-in"  # source of a teacher that a probe makes up
 

@@ -10,14 +10,15 @@ from pathlib import Path
 import torch
 from pydantic import Field
 
-from protege import data, teacher
-from protege.config import Described, Place, RunConfig, TeacherConfig
+from protege import data
 from protege.data.base import Images
 from protege.evaluate import predict, predictor_of
 from protege.launch.jobs import STAND_IN
-from protege.launch.memory import peak_memory
 from protege.models.config import ModelConfig
 from protege.runs import Run
+from protege.runs.config import Described, Place, RunConfig, TeacherConfig
+from protege.runs.hardware import device_of, peak_memory
+from protege.teacher import sources, speaking
 from protege.train import train
 
 HELDOUT = 64  # images
@@ -36,7 +37,7 @@ class Probe(Described):
 
 def probe(config: RunConfig, stand_ins: Sequence[ModelConfig], place: Place) -> Probe:
     """Trains twice over a few batches; the second time counts. Teachers that do not exist yet are stood in for by untrained ones."""
-    device = teacher.device_of(place)
+    device = device_of(place)
     batches = 3 if device.type == "cpu" else 30
     small = _small(config, batches * config.optim.batch_size)
     with tempfile.TemporaryDirectory(prefix="protege-probe-") as folder:
@@ -84,7 +85,7 @@ def _images(small: RunConfig, place: Place) -> Images:
 
 def _seconds_per_asked(small: RunConfig, place: Place, device: torch.device) -> float:
     splits = data.load(small.data, place.data_dir)
-    taught_by = teacher.load(teacher.identify(small.teacher, place.runs), splits, device)
+    taught_by = speaking.load(sources.identify(small.teacher, place.runs), splits, device)
     pixels = splits.train.pixels[:HELDOUT].to(device)
     return _per_image(lambda: taught_by.ask(pixels, small.method.wants()), splits.train.at(slice(0, HELDOUT)))
 

@@ -49,7 +49,7 @@ def _listen(waiting: queue.Queue[str | None], busy: threading.Event) -> None:
 
 def work(job: Job) -> Reply:
     """Do it. Whatever goes wrong is a reply; what is not the user's mistake leaves its trace in the log."""
-    from protege.process import Stopped
+    from protege.errors import Stopped
 
     sys.argv = shlex.split(job.command) or sys.argv
     try:

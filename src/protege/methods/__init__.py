@@ -18,7 +18,7 @@ from protege.methods.fitnet import FitNet
 from protege.methods.fsp import FSP
 from protege.methods.ft import FT
 from protege.methods.kd import KD
-from protege.methods.lookup import AnyMethod, fingerprint, parse_method, resolve
+from protege.methods.lookup import METHODS, AnyMethod, fingerprint, parse_method, resolve
 from protege.methods.ls import LS
 from protege.methods.mlkd import MLKD
 from protege.methods.multi import Multi
@@ -40,7 +40,7 @@ from protege.methods.uncertainty import Uncertainty
 from protege.methods.vid import VID
 from protege.methods.wsld import WSLD
 
-METHODS: dict[str, type[Method]] = {
+METHODS |= {
     "supervised": Supervised,
     # what the teacher says
     "kd": KD,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from protege.methods.lazy import F, Tensor, nn, torch
+from protege.lazy import F, Tensor, nn, torch
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from protege.errors import ShapeMismatch
+from protege.lazy import Tensor, nn, torch
 from protege.methods.base import Batch, Method, Outputs, Progress, Shapes, at_least_float32, softened_kl
-from protege.methods.lazy import Tensor, nn, torch
 
 
 class BYOT(Method):

@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from protege.errors import ShapeMismatch
+from protege.lazy import F, Tensor, nn
 from protege.methods.base import Batch, Classifier, Method, Outputs, Progress, Shapes, at_least_float32
-from protege.methods.lazy import F, Tensor, nn
 from protege.methods.stages import classifier_over, full_precision, last_map, matched_stages, pair_of, pooled_to
 
 

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from protege.lazy import F, Tensor, nn, torch
 from protege.methods.base import Batch, Method, Outputs, Progress, Shapes
-from protege.methods.lazy import F, Tensor, nn, torch
 from protege.methods.stages import full_precision, pooled_vectors
 
 USUAL_WEIGHT = {"neighbours": 0.02, "kernel": 100.0}

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from protege.errors import ShapeMismatch
+from protege.lazy import Tensor, nn
 from protege.methods.base import Batch, Method, Outputs, Progress, Shapes
-from protege.methods.lazy import Tensor, nn
 from protege.methods.stages import pooled_vectors
 
 

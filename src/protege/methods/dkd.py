@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from protege.lazy import F, Tensor, nn, torch
 from protege.methods.base import (
     Batch,
     Method,
@@ -17,7 +18,6 @@ from protege.methods.base import (
     over_labels,
     softened_teacher,
 )
-from protege.methods.lazy import F, Tensor, nn, torch
 from protege.methods.ls import standardised
 
 

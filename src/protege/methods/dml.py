@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from protege.errors import RunError
+from protege.lazy import Tensor, nn, torch
 from protege.methods.base import Batch, Method, Outputs, Progress, divergence, softened_teacher
-from protege.methods.lazy import Tensor, nn, torch
 
 
 class DML(Method):

@@ -6,8 +6,8 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from protege.lazy import F, Tensor, nn, torch
 from protege.methods.base import Batch, Method, Outputs, Progress, Shapes
-from protege.methods.lazy import F, Tensor, nn, torch
 from protege.methods.stages import matched_stages, pooled_to, stage_maps
 
 

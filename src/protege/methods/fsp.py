@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from protege.errors import ShapeMismatch
+from protege.lazy import F, Tensor, nn, torch
 from protege.methods.base import Batch, Method, Outputs, Progress, Shapes
-from protege.methods.lazy import F, Tensor, nn, torch
 from protege.methods.stages import full_precision, matched_stages, same_size, stage_maps
 
 

@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from protege.lazy import Tensor, nn
 from protege.methods.base import Batch, Method, Outputs, Progress, divergence, softened_teacher
-from protege.methods.lazy import Tensor, nn
 from protege.methods.ls import standardised
 
 

@@ -16,6 +16,8 @@ from pydantic import BeforeValidator, SerializeAsAny, ValidationError
 from protege.errors import suggest
 from protege.methods.base import Method
 
+METHODS: dict[str, type[Method]] = {}  # filled by the package, which every import of this file has gone through
+
 
 def parse_method(data: object) -> Method:
     """The method that `data` describes: its name, or a mapping with `name` and hyper-parameters.
@@ -43,8 +45,6 @@ AnyMethod = Annotated[SerializeAsAny[Method], BeforeValidator(_in_one_line)]
 
 def resolve(name: str) -> type[Method]:
     """The class of a method in METHODS, or of one outside: `path/to/file.py:ClassName`, `package.module:ClassName`."""
-    from protege.methods import METHODS
-
     if ":" in name:
         return outside(name)
     if name not in METHODS:

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from protege.lazy import Tensor, nn
 from protege.methods.base import (
     Batch,
     Method,
@@ -16,7 +17,6 @@ from protege.methods.base import (
     divergence,
     softened_teacher,
 )
-from protege.methods.lazy import Tensor, nn
 
 
 class LS(Method):

@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from protege.lazy import F, Tensor, nn, torch
 from protege.methods.base import Batch, Method, Outputs, Progress, at_least_float32, divergence, softened_teacher
-from protege.methods.lazy import F, Tensor, nn, torch
 from protege.methods.ls import standardised
 
 

@@ -8,8 +8,8 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from protege.errors import ConfigError
+from protege.lazy import F, Tensor, nn, torch
 from protege.methods.base import Batch, Method, Outputs, Progress, divergence, over_labels, softened_members
-from protege.methods.lazy import F, Tensor, nn, torch
 from protege.methods.uncertainty import entropy
 
 

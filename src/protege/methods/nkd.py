@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from protege.lazy import F, Tensor, nn
 from protege.methods.base import (
     Batch,
     Method,
@@ -19,7 +20,6 @@ from protege.methods.base import (
     softened_teacher,
 )
 from protege.methods.dkd import wrong
-from protege.methods.lazy import F, Tensor, nn
 
 
 class NKD(Method):

@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from protege.lazy import Tensor, nn
 from protege.methods.base import Batch, Method, Outputs, Progress, Shapes, at_least_float32, softened_kl
-from protege.methods.lazy import Tensor, nn
 from protege.methods.stages import matched_stages, same_size, stage_names
 
 

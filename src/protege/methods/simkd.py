@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from protege.lazy import F, Tensor, nn
 from protege.methods.base import Batch, Method, Outputs, Progress, Shapes, at_least_float32
-from protege.methods.lazy import F, Tensor, nn
 from protege.methods.stages import classifier_over, last_map, matched_stages, pair_of, pooled_to, smaller_size
 
 

@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from protege.lazy import F, Tensor, nn
 from protege.methods.base import Batch, Method, Outputs, Progress, Shapes
-from protege.methods.lazy import F, Tensor, nn
 from protege.methods.stages import chosen_pair, full_precision, pair_of
 
 

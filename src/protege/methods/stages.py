@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 
 from protege.errors import ShapeMismatch
+from protege.lazy import F, Tensor, torch
 from protege.methods.base import Classifier, Outputs, Shapes, at_least_float32
-from protege.methods.lazy import F, Tensor, torch
 
 Described = Shapes | Outputs
 

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from protege.lazy import Tensor, nn, torch
 from protege.methods.base import Batch, Method, Outputs, Progress, Shapes
-from protege.methods.lazy import Tensor, nn, torch
 from protege.methods.lookup import AnyMethod
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from protege.lazy import Tensor, nn
 from protege.methods.base import Batch, Method, Outputs, Progress
-from protege.methods.lazy import Tensor, nn
 
 
 class Supervised(Method):

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from protege.errors import ConfigError
+from protege.lazy import Tensor, nn
 from protege.methods.base import (
     Batch,
     Method,
@@ -21,7 +22,6 @@ from protege.methods.base import (
     softened_members,
     softened_teacher,
 )
-from protege.methods.lazy import Tensor, nn
 
 
 class Uncertainty(Method):

@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from protege.lazy import Tensor, nn, torch
 from protege.methods.base import Batch, Method, Outputs, Progress, Shapes
-from protege.methods.lazy import Tensor, nn, torch
 from protege.methods.stages import matched_stages, same_size, stage_maps
 
 

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from protege.lazy import F, Tensor, nn, torch
 from protege.methods.base import (
     Batch,
     Method,
@@ -16,7 +17,6 @@ from protege.methods.base import (
     over_labels,
     softened_teacher,
 )
-from protege.methods.lazy import F, Tensor, nn, torch
 
 
 class WSLD(Method):

@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from protege.models import MODELS, ModelConfig, build
+from protege.models.network import wrap
 from protege.models.probing import probe
 
 
@@ -51,8 +52,6 @@ def plain_attention() -> Iterator[None]:
 
 def describe(name: str, classes: int = 10, image_size: int = 32) -> Description:
     """Our own networks are measured without making their weights, in milliseconds."""
-    from protege.models.network import wrap
-
     config = ModelConfig(name=name)
     own = name in MODELS
     with torch.device("meta" if own else "cpu"):

@@ -14,20 +14,10 @@ from torch import Tensor, nn
 from protege.errors import ModelError
 from protege.models import MODELS, ModelConfig
 from protege.models.capture import ENTERS, Capture, first_tensor, submodule
-from protege.models.measure import Description, describe, multiply_adds, parameter_count
 from protege.models.probing import probe
 from protege.models.weights import load_weights
 
-__all__ = [
-    "Description",
-    "Network",
-    "Reader",
-    "describe",
-    "load_weights",
-    "multiply_adds",
-    "parameter_count",
-    "wrap",
-]
+__all__ = ["Network", "Reader", "load_weights", "wrap"]
 
 
 class Network(nn.Module):

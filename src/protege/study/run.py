@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from protege.config import Place
-from protege.display import console
+from protege.errors import Stopped
 from protege.launch.jobs import Job, Reply
 from protege.launch.local import Unwatched, run_jobs
 from protege.runs import read_json
+from protege.runs.config import Place
+from protege.runs.display import console
 from protege.study.conduct.estimate import Estimate, estimate, refuse_what_does_not_fit
 from protege.study.conduct.jobs import conduct, known_runs, left, progress
 from protege.study.conduct.probing import probe_all, threads_of_a_slot
@@ -23,10 +24,6 @@ from protege.study.findings.record import Findings, write
 from protege.study.question.load import load
 from protege.study.question.plan import Plan, PlannedRun, warnings_before
 from protege.study.question.schema import Scale
-
-
-class Stopped(BaseException):
-    """The user asked for an end; every run that was in training is checkpointed."""
 
 
 def study(file: Path | str, place: Place | None = None, *, scale: Scale = "full", slots: int = 1) -> Findings:
@@ -147,7 +144,7 @@ def _still_to_come(plan: Plan) -> list[PlannedRun]:
 
 
 def _about(planned: Mapping[str, Any]) -> str:
-    from protege.display import duration
+    from protege.runs.display import duration
 
     return "" if planned["seconds"] is None else f", about {duration(planned['seconds'])}"
 

@@ -17,7 +17,7 @@ out = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.s
 
 
 def say_plan(planned: dict[str, Any]) -> None:
-    from protege.display import duration
+    from protege.runs.display import duration
     from protege.study.findings.answer import of_reduced_form
 
     out.print(f"{planned['name']}: {planned['question']}", style="bold")

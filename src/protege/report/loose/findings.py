@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from protege import runs
-from protege.config import TeacherConfig
 from protege.errors import ConfigError, RunError
 from protege.evaluate import fidelity, logits_of
 from protege.report.loose import grouping, provenance
@@ -18,6 +17,7 @@ from protege.report.loose.arrange import Known, arranged, cell_key, teacher_key
 from protege.report.loose.explore import answer, explore
 from protege.report.loose.grouping import Group, Member, control_of, run_of
 from protege.runs import Run
+from protege.runs.config import TeacherConfig
 from protege.study.conduct.select import divergence, heldout_of
 from protege.study.findings import Cell, Findings, NetworkFacts, RunRow, Scores, Summary, TeacherFacts, Which
 from protege.study.findings.rows import WHICH

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from protege.config import RunConfig, canonical
 from protege.errors import ConfigError, RunError
 from protege.report.tables.selection import last, plain
 from protege.runs import Run
+from protege.runs.config import RunConfig, canonical
 
 MOST_VALUES = 4  # in a name
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from protege.display import duration
 from protege.report.figures.forest import ForestRow, forest
 from protege.report.figures.strip import StripRow, strip
 from protege.report.material import Material
@@ -13,6 +12,7 @@ from protege.report.page.blocks import Figures
 from protege.report.page.table import Column, estimate, number, said
 from protege.report.tables.effects import decimals
 from protege.report.tables.results import EPOCHS
+from protege.runs.display import duration
 from protege.study.findings import Effect, Findings, Summary
 from protege.study.findings.answer import how_far, of_reduced_form
 

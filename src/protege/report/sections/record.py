@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import yaml
 
-from protege.display import duration
 from protege.report.material import Material
 from protege.report.page.blocks import Block, Bullets, Code, Section, Words
 from protege.report.sections.answer import protocol_in_words
 from protege.report.tables import record as tables
+from protege.runs.display import duration
 from protege.study.findings import Findings
 
 

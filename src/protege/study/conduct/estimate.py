@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
-from protege import data, teacher
-from protege.config import Place, RunConfig, canonical
+from protege import data
 from protege.errors import NotEnoughSpace
-from protege.launch.memory import free_memory
 from protege.launch.probe import Probe
+from protege.runs.config import Place, RunConfig, canonical
+from protege.runs.hardware import device_of, free_memory
 from protege.study.conduct.probing import kind_of, known_probes, machine_of
 from protege.study.question.plan import Plan, PlannedRun
 from protege.views import Views
@@ -170,7 +170,7 @@ def refuse_what_does_not_fit(found: Estimate, place: Place, slots: int, devices:
 
 def _free_memory(place: Place, device: str) -> int | None:
     """Bytes that new processes can have: on the device, or of this machine."""
-    where = teacher.device_of(place.model_copy(update={"device": device}))
+    where = device_of(place.model_copy(update={"device": device}))
     if where.type == "cuda":
         import torch
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
-from protege.config import TeacherConfig
 from protege.launch.jobs import Job, Reply
 from protege.launch.local import Outcome, Watch
 from protege.runs import Run, write_json
+from protege.runs.config import TeacherConfig
 from protege.study.conduct.select import divergence, mark_diverged, settled_run, standing
 from protege.study.question.arms import Cell
 from protege.study.question.plan import Plan, PlannedRun, Tutor

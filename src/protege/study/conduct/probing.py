@@ -6,18 +6,19 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from protege import runs, teacher
-from protege.config import Place, TeacherConfig, canonical
+from protege import runs
 from protege.launch.jobs import STAND_IN, Job, Reply
 from protege.launch.probe import Probe
 from protege.models.config import ModelConfig
+from protege.runs.config import Place, TeacherConfig, canonical
+from protege.runs.hardware import device_of
 from protege.study.question.plan import Plan, PlannedRun
 
 CACHE = "probes.json"
 
 
 def threads_of_a_slot(slots: int, threads: int | None) -> int:
-    from protege.launch.local import cores
+    from protege.runs import cores
 
     return threads or max(1, cores() // slots)
 
@@ -35,7 +36,7 @@ def kinds(plan: Plan, left: Sequence[PlannedRun], threads: int) -> dict[str, Job
 
 def machine_of(place: Place) -> list[object]:
     known = runs.environment()
-    return [known["processor"], known["gpu"], known["torch"], str(teacher.device_of(place))]
+    return [known["processor"], known["gpu"], known["torch"], str(device_of(place))]
 
 
 def kind_of(run: PlannedRun, machine: Sequence[object], threads: int) -> str:

@@ -8,9 +8,9 @@ from typing import final
 
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 
-from protege.display import Display, duration
 from protege.launch.jobs import Job, Reply
 from protege.runs import Run
+from protege.runs.display import Display, duration
 
 LINES_EVERY = 60.0  # seconds between lines about running jobs, where there is no terminal
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from protege.config import Description, RunConfig, canonical, check_run, examine, merge
 from protege.errors import ModelError
 from protege.methods import parse_method
 from protege.models import check as check_model
+from protege.runs.config import Description, RunConfig, canonical, check_run, examine, merge
 from protege.study.question.fields import merge_fields
 from protege.study.question.schema import Arm, Pair, Study, Teacher, Values
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from protege.config import Description, RunConfig, merge
 from protege.errors import suggest
+from protege.runs.config import Description, RunConfig, merge
 
 RUN_FIELDS = tuple(name for name in RunConfig.model_fields if name != "seed")
 IDENTITY = ("name", "source")  # a section that has one of these is another thing, not a refinement

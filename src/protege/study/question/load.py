@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from protege.config import Description, listed, problems_of, read_yaml
 from protege.errors import ConfigError, suggest
 from protege.models import EXTERNAL, MODELS
+from protege.runs.config import Description, listed, problems_of, read_yaml
 from protege.study.question.arms import cells, problems_of_arms, teacher_config, teacher_keys
 from protege.study.question.fields import fields_and_rest, merge_fields
 from protege.study.question.schema import Pair, Scale, Study, Teacher

@@ -10,12 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, final
 
-from protege import data, teacher
-from protege.config import Place, RunConfig, TeacherConfig, canonical, run_id
+from protege import data
 from protege.errors import ConfigError, RunError
 from protege.models.config import ModelConfig
+from protege.runs.config import Place, RunConfig, TeacherConfig, canonical, run_id
 from protege.study.question.arms import Cell, Configuration, cells, teacher_config
 from protege.study.question.schema import Scale, Study, Values
+from protege.teacher import sources
 
 Role = Literal["teacher", "select", "report"]
 
@@ -132,7 +133,7 @@ class Plan:
             for lineup in self.lineups(own, position):
                 run = self._planned(described, seed, lineup, "teacher", key, {})
                 config = TeacherConfig(source=run.id, weights=declared.weights)
-                yield Tutor(key, config, teacher.run_identity(run.id, declared.weights), seed, run)
+                yield Tutor(key, config, sources.run_identity(run.id, declared.weights), seed, run)
 
     def _given(self, key: str, source: str) -> Tutor:
         declared = self.study.teachers[key]
@@ -141,7 +142,7 @@ class Plan:
         name = str(Path(source).absolute()) if Path(source).exists() else source
         config = TeacherConfig(source=name, model=model, weights=declared.weights, mean=declared.mean, std=declared.std)
         try:
-            (found,) = teacher.identify([config], self.place.runs)
+            (found,) = sources.identify([config], self.place.runs)
         except RunError as error:
             raise ConfigError(
                 f"Teacher '{source}' is no network, no teacher of the study, and no run: {error}"

@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from protege.config import Described, Description
 from protege.errors import suggest
+from protege.runs.config import Described, Description
 from protege.study.question.fields import RUN_FIELDS, aliased, fields_and_rest, merge_fields
 from protege.study.question.measures import MEASURES
 

@@ -1,0 +1,5 @@
+"""`python -m protege`."""
+
+from protege.cli import main
+
+main()

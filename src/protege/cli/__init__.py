@@ -1,0 +1,4 @@
+"""The command line: a file for each verb, assembled in `app`."""
+
+from protege.cli.app import app as app
+from protege.cli.app import main as main

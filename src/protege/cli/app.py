@@ -1,0 +1,88 @@
+"""The verbs. torch is imported only by those that compute, so that help and mistakes are answered at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from protege.cli import known, look
+from protege.cli.bench import bench
+from protege.cli.places import DESCRIBED, DeviceOption, QuietOption, RunsOption, ThreadsOption, place_of
+from protege.cli.remember import app as remember_commands
+from protege.cli.report import report
+from protege.cli.study import app as study_commands
+from protege.cli.train import train
+from protege.errors import ProtegeError, Stopped
+from protege.runs.display import out
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Distil big image classifiers into small ones worth shipping, with honest evidence that it helped.",
+    epilog="Start with `protege demo`. Fields of a run: `protege train --help`.",
+)
+
+
+def main() -> None:
+    """Every mistake of the user is one clear line and exit code 2; a stop is 130."""
+    try:
+        app()
+    except ProtegeError as error:
+        _fail(str(error), 2)
+    except Stopped as stopped:
+        _fail(str(stopped), 130)
+    except KeyboardInterrupt:
+        _fail("stopped", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"protege: {message}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def demo(
+    runs: RunsOption = Path("runs/demo"),
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """A teacher, a student alone and the same student taught, on bundled images, in minutes; ends with an honest comparison."""
+    place = place_of(runs=runs, device=device, threads=threads, quiet=quiet)
+    from protege.cli.demo import demonstrate
+
+    demonstrate(place, out)
+
+
+described = {"context_settings": DESCRIBED, "add_help_option": False}
+app.command(short_help="Train one network: alone, or taught.", **described)(train)
+app.command()(look.evaluate)
+app.command("list")(look.list_runs)
+app.command()(look.show)
+app.command()(known.models)
+app.command()(known.methods)
+app.command("data", short_help="What a dataset holds and how it is split.", **described)(known.show_data)
+app.command()(demo)
+app.add_typer(study_commands, name="study")
+app.command()(report)
+app.command()(bench)
+app.add_typer(remember_commands, name="remember")
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    context: typer.Context, show_version: Annotated[bool, typer.Option("--version", help="print the version")] = False
+) -> None:
+    if show_version:
+        from protege import __version__
+
+        print(__version__)
+        raise typer.Exit

@@ -1,0 +1,107 @@
+"""Looking at runs: `protege list`, `show` and `evaluate`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+from protege.cli.places import DataDirOption, DeviceOption, JsonOption, RunArgument, RunsOption, ThreadsOption, place_of
+from protege.cli.tables import curve, row_of, scores_table
+from protege.runs.display import out, table_of
+
+
+def evaluate(
+    run: RunArgument,
+    test: Annotated[bool, typer.Option("--test", help="open the test set; the ledger keeps a line of it")] = False,
+    teacher: Annotated[
+        list[str] | None, typer.Option("--teacher", help="compare with this run too (its own teacher otherwise)")
+    ] = None,
+    runs: RunsOption = Path("runs"),
+    data_dir: DataDirOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Accuracy, calibration and agreement with the teacher of a finished run, on held-out images (or, once, on the test set)."""
+    from protege.runs import find
+    from protege.runs.config import TeacherConfig
+
+    place = place_of(runs=runs, data_dir=data_dir, device=device, threads=threads)
+    found = find(runs, run)
+    import torch
+
+    from protege.evaluate import evaluate as evaluate_run
+
+    if threads:
+        torch.set_num_threads(threads)
+    teachers = [TeacherConfig(source=name) for name in teacher] if teacher else None
+    scores = evaluate_run(found, place, test=test, teachers=teachers)
+    if as_json:
+        print(json.dumps(scores))
+        return
+    out.print(scores_table(found.id, scores))
+    out.print(f"in {found.evaluations / (scores['split'] + '.json')}", style="dim", soft_wrap=True)
+
+
+def list_runs(runs: RunsOption = Path("runs"), as_json: JsonOption = False) -> None:
+    """All runs of a folder: what they are, how far they are, how good."""
+    from protege.runs import every
+
+    rows = [row_of(run) for run in every(runs)]
+    if as_json:
+        print(json.dumps(rows))
+        return
+    if not rows:
+        out.print(
+            f"No runs in {runs} yet. `protege demo` makes some; `protege train --help` says how to make your own."
+        )
+        return
+    table = table_of(
+        f"{len(rows)} runs in {runs}", "run", "data", "seed", "taught by", "state", "held-out %", "parameters"
+    )
+    for row in rows:
+        accuracy = "-" if row["heldout_accuracy"] is None else f"{100 * row['heldout_accuracy']:.2f}"
+        parameters = "-" if row["parameters"] is None else f"{row['parameters']:,}"
+        table.add_row(
+            row["id"],
+            row["data"],
+            str(row["seed"]),
+            ", ".join(row["teachers"]) or "-",
+            row["state"],
+            accuracy,
+            parameters,
+        )
+    out.print(table)
+
+
+def show(run: RunArgument, runs: RunsOption = Path("runs"), as_json: JsonOption = False) -> None:
+    """One run: its description, its curve, its scores, and where its files lie."""
+    from protege.runs import find, read_json
+
+    found = find(runs, run)
+    record, metrics = found.record(), found.metrics()
+    evaluations = {path.stem: read_json(path) for path in sorted(found.evaluations.glob("*.json"))}
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    **record,
+                    "metrics": metrics,
+                    "result": found.result() if found.finished else None,
+                    "evaluations": evaluations,
+                }
+            )
+        )
+        return
+    out.print(f"[bold]{found.id}[/]  {row_of(found)['state']}  in {found.path}", soft_wrap=True)
+    chosen = found.config().model_dump(mode="json", exclude_defaults=True)
+    out.print(yaml.safe_dump(chosen, sort_keys=False, default_flow_style=None, width=120), markup=False)
+    if metrics:
+        out.print(curve(metrics))
+    for scores in evaluations.values():
+        out.print(scores_table(found.id, scores))
+    out.print(f"made by: {record['command']}", style="dim", soft_wrap=True, markup=False)

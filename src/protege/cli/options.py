@@ -1,0 +1,130 @@
+"""Options that are fields of a description: read by their dotted names, checked together, shown with their meanings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+import yaml
+from pydantic import BaseModel, ValidationError
+from rich.table import Table
+
+from protege.errors import ConfigError, suggest
+from protege.runs.display import table_of
+
+if TYPE_CHECKING:
+    from protege.runs.config import RunConfig
+
+
+def given_fields(arguments: list[str], known: list[str], flags: list[str]) -> Iterator[tuple[str, Any]]:
+    """`--optim.epochs 6`, `--method.kd-weight=0.7`, `--optim.nesterov` as (dotted path, value); an unknown name gets a suggestion."""
+    problems = []
+    waiting = list(arguments)
+    while waiting:
+        token = waiting.pop(0)
+        if not token.startswith("--"):
+            problems.append(f"'{token}' is neither an option nor its value.")
+            continue
+        name, equals, value = token[2:].partition("=")
+        path = name.replace("-", "_")
+        if not equals:
+            value = waiting.pop(0) if waiting and not waiting[0].startswith("--") else "true"
+        if path not in known and not _below_a_method(path):
+            options = ["--" + other.replace("_", "-") for other in (*known, *flags)]
+            problems.append(f"there is no option --{name}.{suggest('--' + name, options)}")
+            continue
+        yield path, _value(value)
+    if problems:
+        raise ConfigError(
+            "\n".join(problems) if len(problems) == 1 else f"{len(problems)} mistakes:\n  " + "\n  ".join(problems)
+        )
+
+
+def _below_a_method(path: str) -> bool:
+    """Which fields there are is known when the method is: the check of the description says so."""
+    return path.startswith(("method.", "model.stages.", "teacher.model.stages."))
+
+
+def _value(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def describe(file: Path | None, arguments: list[str], flags: list[str]) -> RunConfig:
+    """The checked description from an optional file and the options over it."""
+    from protege.runs.config import RunConfig, check_run, known_paths, merge, read_yaml
+
+    description = read_yaml(file) if file else {}
+    for path, value in given_fields(arguments, known_paths(RunConfig), flags):
+        description = merge(description, path, value)
+    return check_run(description, str(file) if file and not arguments else "this run")
+
+
+def field_tables(method: str | None) -> Iterator[Table]:
+    """Every field of a run with its default and meaning, a table a section."""
+    from protege.methods import METHODS
+    from protege.runs.config import RunConfig, fields_below
+
+    sections: dict[str, Table] = {}
+    for path, info, _ in fields_below(RunConfig):
+        section, _, rest = path.partition(".")
+        if not rest and info.description and section in ("seed", "evaluate_every"):
+            section = "run"
+        table = sections.setdefault(section, table_of(section, "option", "default", "meaning"))
+        table.add_row(f"--{path.replace('_', '-')}", default_of(info), info.description or "")
+    yield from sections.values()
+    chosen = [method] if method in METHODS else list(METHODS)
+    for name in chosen:
+        declared = METHODS[name]
+        table = table_of(f"method {name}: {(declared.__doc__ or '').strip()}", "option", "default", "meaning")
+        for field, info in declared.model_fields.items():
+            if field != "name":
+                table.add_row(f"--method.{field.replace('_', '-')}", default_of(info), info.description or "")
+        yield table
+
+
+def default_of(info: Any) -> str:
+    from pydantic_core import PydanticUndefined
+
+    if info.default_factory is not None:
+        made = info.default_factory()
+        return str(getattr(made, "name", "")) or "-"
+    if info.default is PydanticUndefined:
+        return "must be given"
+    return "-" if info.default in (None, ()) else str(info.default)
+
+
+def file_or_option(file: Path | None, context: typer.Context) -> tuple[Path | None, list[str]]:
+    """What typer takes for the file may be the first of the fields."""
+    if file is not None and str(file).startswith("--"):
+        return None, [str(file), *context.args]
+    return file, list(context.args)
+
+
+def flags_of(context: typer.Context) -> list[str]:
+    return [
+        name.removeprefix("--")
+        for parameter in context.command.params
+        for name in parameter.opts
+        if name.startswith("--")
+    ]
+
+
+def checked(model: type[BaseModel], description: dict[str, Any], arguments: list[str], flags: list[str]) -> Any:
+    from protege.runs.config import known_paths
+
+    for path, value in given_fields(arguments, known_paths(model), flags):
+        description[path] = value
+    try:
+        return model.model_validate(description)
+    except ValidationError as error:
+        raise ConfigError(
+            "; ".join(
+                f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}"
+                for one in error.errors()
+            )
+        ) from error

@@ -1,0 +1,148 @@
+"""Runs, scores, methods and datasets as tables on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from protege.errors import RunError
+from protege.runs.display import out, table_of
+
+if TYPE_CHECKING:
+    from protege.data import Description
+    from protege.methods.catalogue import Card
+    from protege.runs import Run
+
+
+def scores_table(name: str, scores: Mapping[str, Any]) -> Table:
+    split = "test" if scores["split"] == "test" else "held-out"
+    columns = [which for which in ("final", "best", "teacher") if which in scores]
+    table = table_of(f"{name}: {scores['images']:,} {split} images", "", *columns)
+    rows = [
+        ("accuracy", "accuracy", 100, "%"),
+        ("top-5", "top5", 100, "%"),
+        ("NLL", "nll", 1, ""),
+        ("Brier", "brier", 1, ""),
+        ("ECE", "ece", 100, "%"),
+    ]
+    for label, key, times, unit in rows:
+        values = [scores[which].get(key) for which in columns]
+        if any(value is not None for value in values):
+            table.add_row(label, *(_number(value, times, unit) for value in values))
+    for label, key, times, unit in [
+        ("agreement with the teacher", "agreement", 100, "%"),
+        ("KL from the teacher, T 1", "kl_t1", 1, ""),
+        ("KL from the teacher, T 4", "kl_t4", 1, ""),
+    ]:
+        values = [scores[which].get("fidelity", {}).get(key) for which in columns]
+        if any(value is not None for value in values):
+            table.add_row(label, *(_number(value, times, unit) for value in values))
+    scaled = [scores[which].get("scaled", {}) for which in columns]
+    if any(scaled):
+        table.add_row("temperature fitted on held-out", *(_number(one.get("temperature"), 1, "") for one in scaled))
+        table.add_row("ECE with it", *(_number(one.get("ece"), 100, "%") for one in scaled))
+    return table
+
+
+def _number(value: float | None, times: float, unit: str) -> str:
+    if value is None:
+        return "-"
+    return f"{times * value:.2f} {unit}".strip() if times > 1 else f"{value:.4f}"
+
+
+def row_of(run: Run) -> dict[str, Any]:
+    try:
+        record = run.record()
+        result = run.result() if run.finished else {}
+        config = record["config"]
+        done = len(run.metrics())
+        return {
+            "id": run.id,
+            "data": record["data"]["name"],
+            "model": config["model"]["name"],
+            "method": config["method"]["name"],
+            "seed": config["seed"],
+            "teachers": [identity.split(":")[1] for identity in record["teachers"]],
+            "state": "finished" if run.finished else f"epoch {done} of {config['optim']['epochs']}",
+            "heldout_accuracy": result.get("heldout_accuracy"),
+            "parameters": result.get("parameters"),
+            "seconds": result.get("seconds"),
+            "path": str(run.path),
+        }
+    except (RunError, KeyError, TypeError):
+        return {
+            "id": run.id, "data": "-", "model": "-", "method": "-", "seed": "-", "teachers": [], "state": "damaged",
+            "heldout_accuracy": None, "parameters": None, "seconds": None, "path": str(run.path),
+        }  # fmt: skip
+
+
+def curve(metrics: list[dict[str, Any]]) -> Table:
+    """At most twelve epochs, the last among them."""
+    terms = list(metrics[0]["terms"])
+    table = table_of("curve", "epoch", *terms, "train %", "held-out %", "rate")
+    step = -(-len(metrics) // 12)
+    for line in [*metrics[:-1][::step], metrics[-1]]:
+        heldout = line.get("heldout_accuracy")
+        table.add_row(
+            str(line["epoch"] + 1),
+            *(f"{line['terms'].get(name, float('nan')):.4f}" for name in terms),
+            f"{100 * line['train_accuracy']:.2f}",
+            "-" if heldout is None else f"{100 * heldout:.2f}",
+            f"{line['lr']:.4g}",
+        )
+    return table
+
+
+def show_methods(cards: list[Card]) -> None:
+    from protege.methods.catalogue import REFERENCE
+
+    table = table_of("methods", "name", "family", "reads", "trains beside", "what it does", "paper")
+    for card in cards:
+        beside = f"{card['trained_beside']:,}" if card["trained_beside"] else "-"
+        table.add_row(card["name"], card["family"], ", ".join(card["reads"]), beside, card["summary"], card["paper"])
+    out.print(table)
+    out.print(
+        f"trains beside: parameters for {REFERENCE} of 100 classes; thrown away after, but for simkd's", style="dim"
+    )
+    out.print("More: protege methods NAME", style="dim")
+
+
+def show_method(card: Card) -> None:
+    from protege.methods.catalogue import REFERENCE, listed, plain
+
+    out.print(f"[bold]{card['name']}[/]  {card['summary']} {card['details']}".rstrip())
+    for label in ("paper", "formula", "source"):
+        if card[label]:
+            out.print(f"  {label}: {card[label]}", markup=False)
+    out.print(f"  reads: {', '.join(card['reads'])}; {'needs' if card['needs_teacher'] else 'needs no'} teacher")
+    out.print(f"  costs: {card['costs']}", markup=False)
+    if card["trained_beside"]:
+        out.print(f"  trains beside the student: {card['trained_beside']:,} parameters for {REFERENCE} of 100 classes")
+    out.print(f"  adds to the deployed student: {card['adds']}", markup=False)
+    table = table_of("fields", "option", "default", "meaning")
+    for field, about in card["fields"].items():
+        default = "must be given" if about.get("required") else plain(about["default"])
+        table.add_row(f"--method.{field.replace('_', '-')}", default, about["meaning"] or "")
+    out.print(table)
+    for pair, values in card["presets"].items():
+        out.print(f"  preset for {pair}: {listed(values)}", markup=False)
+
+
+def show_dataset(found: Description) -> None:
+    known = found.identity
+    rounded = [", ".join(f"{value:.4f}" for value in values) for values in (known.mean, known.std)]
+    out.print(
+        f"[bold]{known.name}[/]: {len(known.classes)} classes, {known.size} x {known.size} pixels, in {found.place}",
+        soft_wrap=True,
+    )
+    out.print(f"normalisation: mean {rounded[0]}; deviation {rounded[1]}")
+    out.print(f"fingerprint: {known.fingerprint}")
+    repeats = [f"{count} in {part}" for part, count in found.repeats.items() if count]
+    out.print(f"images that repeat an earlier one: {', '.join(repeats) or 'none'}")
+    table = table_of("images", "class", *found.counts)
+    table.add_row("all", *(f"{sum(counts):,}" for counts in found.counts.values()), style="bold")
+    for number, name in enumerate(known.classes):
+        table.add_row(name, *(f"{counts[number]:,}" for counts in found.counts.values()))
+    out.print(table)

@@ -1,0 +1,117 @@
+"""`protege train`: one network, alone or taught."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from protege.cli.options import describe, field_tables, file_or_option, flags_of
+from protege.cli.places import (
+    DataDirOption,
+    DeviceOption,
+    JsonOption,
+    MemoryLimitOption,
+    QuietOption,
+    RunsOption,
+    ThreadsOption,
+    place_of,
+)
+from protege.runs.display import out, table_of
+
+if TYPE_CHECKING:
+    from protege.runs import Run
+
+TRAIN_USAGE = """[bold]protege train[/] \\[FILE.yaml] \\[--FIELD VALUE ...]
+
+Train one network: alone, or taught. The same description is the same run: finished, it is not trained twice; interrupted, it goes on.
+
+  protege train --data cifar10-mini --model resnet8 --optim.epochs 6
+  protege train --data cifar100 --model mobilenet_v2 --teacher RUN --method kd --method.temperature 4
+  protege train run.yaml --seed 3
+"""
+
+
+def train(
+    context: typer.Context,
+    file: Annotated[Path | None, typer.Argument(help="a YAML file of fields")] = None,
+    runs: RunsOption = Path("runs"),
+    data_dir: DataDirOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    checkpoint_seconds: Annotated[
+        float, typer.Option("--checkpoint-seconds", min=0, help="between checkpoints")
+    ] = 30.0,
+    memory_dir: Annotated[
+        Path | None, typer.Option("--memory-dir", help="folder of what teachers said (else RUNS/memory)")
+    ] = None,
+    memory_limit: MemoryLimitOption = None,
+    compiled: Annotated[
+        bool | None,
+        typer.Option(
+            "--compile/--no-compile", help="the student by torch.compile (else where a trial shows that it pays)"
+        ),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="wait for another process on the same run")] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+    show_help: Annotated[bool, typer.Option("--help", "-h", help="show this, and every field of a run")] = False,
+) -> None:
+    """Train one network: alone, or taught."""
+    file, arguments = file_or_option(file, context)
+    if show_help:
+        _show_train_help(context, arguments)
+        return
+    config = describe(file, arguments, flags_of(context))
+    place = place_of(
+        runs=runs,
+        data_dir=data_dir,
+        device=device,
+        threads=threads,
+        checkpoint_seconds=checkpoint_seconds,
+        wait=wait,
+        quiet=quiet,
+        compile=compiled,
+        memory_dir=memory_dir,
+        memory_limit=memory_limit,
+    )
+    from protege.train import train as train_run
+
+    run = train_run(config, place)
+    if as_json:
+        print(json.dumps({**run.result(), "path": str(run.path)}))
+    else:
+        _say_result(run)
+
+
+def _show_train_help(context: typer.Context, arguments: list[str]) -> None:
+    method = next((after for token, after in pairwise(arguments) if token == "--method"), None)
+    with (
+        out.pager(styles=True)
+        if out.is_terminal and not os.environ.get("PROTEGE_NO_PAGER")
+        else contextlib.nullcontext()
+    ):
+        out.print(TRAIN_USAGE)
+        options = table_of("where and how (never part of the run's id)", "option", "default", "meaning")
+        for parameter in context.command.params:
+            if parameter.opts[0].startswith("--"):
+                default = "-" if parameter.default in (None, False) else str(parameter.default)
+                options.add_row(", ".join(parameter.opts), default, getattr(parameter, "help", "") or "")
+        out.print(options)
+        for table in field_tables(method):
+            out.print()
+            out.print(table)
+
+
+def _say_result(run: Run) -> None:
+    result = run.result()
+    parts = [f"{result['parameters']:,} parameters", f"{result['epochs']} epochs"]
+    if result["heldout_accuracy"] is not None:
+        parts.insert(0, f"held-out accuracy {100 * result['heldout_accuracy']:.2f} %")
+    out.print(f"{run.id}: {', '.join(parts)}, in {run.path}", soft_wrap=True)
+    out.print(f"next: protege evaluate {run.id} --runs {run.path.parent}", style="dim", soft_wrap=True)

@@ -1,0 +1,142 @@
+"""Files that appear whole: JSON, lines of JSON, and weights with their own checksum."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from protege.errors import NotEnoughSpace, RunError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Tensors = dict[str, "Tensor"]
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A path to write to that becomes `path` only when all of it is on the disk."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except Exception as error:
+        partial.unlink(missing_ok=True)
+        if _disk_is_full(error):
+            free = shutil.disk_usage(path.parent).free / 1e6
+            raise NotEnoughSpace(
+                f"{path} could not be written: the disk is full ({free:.0f} MB free). "
+                "Free some space and give the same command again: it goes on from the last checkpoint."
+            ) from error
+        raise
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _disk_is_full(error: Exception) -> bool:
+    """safetensors reports a full disk in words of its own, without the number."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+
+
+def write_json(path: Path, value: Any) -> None:
+    with whole(path) as partial:
+        partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise RunError(f"{path} is missing: {path.parent} is not the folder of a run, or it was damaged.") from error
+    except ValueError as error:
+        raise RunError(f"{path} is damaged (not JSON). Remove {path.parent} and train again.") from error
+
+
+def append_line(path: Path, value: Mapping[str, Any]) -> None:
+    """One line of JSON, in a single write, so that lines of two processes never mix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = (json.dumps(value, allow_nan=False) + "\n").encode()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(descriptor, line)
+    except OSError as error:
+        if _disk_is_full(error):
+            raise NotEnoughSpace(
+                f"{path} could not be written: the disk is full. Free some space and start again."
+            ) from error
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a .jsonl file; a last line cut short by a crash does not count."""
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_text().splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            break
+    return found
+
+
+def keep_lines(path: Path, count: int) -> None:
+    """Only the first `count` lines: what came after the checkpoint is made again."""
+    lines = read_lines(path)
+    if len(lines) > count or (path.exists() and len(path.read_text().splitlines()) != len(lines)):
+        with whole(path) as partial:
+            partial.write_text("".join(json.dumps(line) + "\n" for line in lines[:count]))
+
+
+def write_weights(path: Path, tensors: Tensors, about: Mapping[str, Any] | None = None) -> None:
+    """Tensors as safetensors, with `about` and a checksum of the contents in the header."""
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = json.dumps({"sha256": _checksum(tensors), "about": about or {}}, allow_nan=False)
+    with whole(path) as partial:  # one key, for safetensors writes several in no fixed order
+        save_file(tensors, partial, metadata={"protege": header})
+
+
+def read_weights(path: Path) -> tuple[Tensors, dict[str, Any]]:
+    """The tensors and what was said about them; a damaged, truncated or foreign file is a `RunError` that names it."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            written = (file.metadata() or {}).get("protege")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except FileNotFoundError as error:
+        raise RunError(f"{path} is missing.") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise RunError(f"{path} is damaged or truncated ({error}).") from error
+    if written is None:
+        raise RunError(f"{path} was not written by protege: it has no checksum.")
+    header = json.loads(written)
+    if header["sha256"] != _checksum(tensors):
+        raise RunError(f"{path} is damaged: its contents do not match its checksum.")
+    return tensors, header["about"]
+
+
+def _checksum(tensors: Tensors) -> str:
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        flat = tensors[name].contiguous().reshape(-1)
+        digest.update(f"{name} {flat.dtype} {tuple(tensors[name].shape)}".encode())
+        digest.update(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
+    return digest.hexdigest()

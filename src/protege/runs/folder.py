@@ -1,0 +1,209 @@
+"""The folder of a run: written atomically, locked, read, listed, resumed.
+
+runs/<id>/
+  run.json                 first: the description, identities, environment, command
+  arithmetic.json          precisions that were chosen for this machine; a run that is taken up again keeps them
+  metrics.jsonl            a line an epoch; what it holds is the same bits for the same seed and hardware
+  times.jsonl              a line an epoch: seconds and images per second, which are not
+  checkpoint.safetensors   everything needed to go on, with its own checksum; checkpoint.previous.safetensors is the one before
+  model.safetensors        the student at the end, best.safetensors at its best on held-out images
+  result.json              last: its presence means the run is finished
+  evaluations/             what `protege evaluate` found
+runs/ledger.jsonl          every reading of a test set
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from protege.errors import RunError, suggest
+from protege.runs.config import RunConfig, check_run
+from protege.runs.files import Tensors, append_line, read_json, read_lines, read_weights, write_json, write_weights
+
+LEDGER = "ledger.jsonl"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder, and every path in it."""
+
+    path: Path
+
+    def __fspath__(self) -> str:
+        """So that a run can be named as a teacher."""
+        return str(self.path)
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def record_file(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def times_file(self) -> Path:
+        return self.path / "times.jsonl"
+
+    @property
+    def result_file(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def checkpoint_file(self) -> Path:
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def previous_checkpoint_file(self) -> Path:
+        return self.path / "checkpoint.previous.safetensors"
+
+    @property
+    def arithmetic_file(self) -> Path:
+        return self.path / "arithmetic.json"
+
+    @property
+    def evaluations(self) -> Path:
+        return self.path / "evaluations"
+
+    def weights_file(self, which: str = "final") -> Path:
+        return self.path / ("best.safetensors" if which == "best" else "model.safetensors")
+
+    def adapters_file(self, which: str = "final") -> Path:
+        """Only of a method whose deployed student needs them."""
+        return self.path / f"adapters.{which}.safetensors"
+
+    @property
+    def finished(self) -> bool:
+        return self.result_file.exists()
+
+    def record(self) -> dict[str, Any]:
+        return read_json(self.record_file)
+
+    def config(self) -> RunConfig:
+        return check_run(self.record()["config"], str(self.record_file))
+
+    def result(self) -> dict[str, Any]:
+        return read_json(self.result_file)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        return read_lines(self.metrics_file)
+
+    def times(self) -> list[dict[str, Any]]:
+        return read_lines(self.times_file)
+
+
+# ---- one run ----
+
+
+def start(root: Path, run_id: str, record: Mapping[str, Any]) -> Run:
+    """The run's folder; its record is written the first time and kept after."""
+    run = Run(root / run_id)
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{run.path} cannot be made: {error.strerror}. Choose another folder with --runs.") from error
+    if not run.record_file.exists():
+        write_json(run.record_file, record)
+    elif run.record()["id"] != run_id:
+        raise RunError(
+            f"{run.record_file} describes the run {run.record()['id']}: the folder was renamed. Rename it back."
+        )
+    return run
+
+
+@contextlib.contextmanager
+def locked(run: Run, wait: bool) -> Iterator[None]:
+    """Only one process works on a run. The lock goes with the process, however it ends."""
+    with (run.path / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError as error:
+            file.seek(0)
+            owner = file.read().strip() or "another process"
+            raise RunError(
+                f"{run.path} is being trained by {owner}. Wait for it (--wait), or stop it first."
+            ) from error
+        file.seek(0)
+        file.truncate()
+        file.write(f"process {os.getpid()} on {os.uname().nodename}")
+        file.flush()
+        yield
+
+
+def save_checkpoint(run: Run, tensors: Tensors, state: Mapping[str, Any]) -> None:
+    """Replaces the checkpoint; the one before is kept beside it."""
+    if run.checkpoint_file.exists():
+        with contextlib.suppress(FileNotFoundError):
+            run.previous_checkpoint_file.unlink()
+        os.link(run.checkpoint_file, run.previous_checkpoint_file)
+    write_weights(run.checkpoint_file, tensors, {**state, "run": run.id})
+
+
+def load_checkpoint(run: Run) -> tuple[Tensors, dict[str, Any], str | None] | None:
+    """Tensors, state, and a warning if the newest was unusable and the one before served; None where there is none."""
+    problem: RunError | None = None
+    for path in (run.checkpoint_file, run.previous_checkpoint_file):
+        if not path.exists():
+            continue
+        try:
+            tensors, state = read_weights(path)
+            if state.get("run") != run.id:
+                raise RunError(f"{path} belongs to another run ({state.get('run', 'unknown')}).")
+        except RunError as error:
+            problem = problem or error
+            continue
+        return tensors, state, f"{problem} Going on from {path.name}." if problem else None
+    if problem:
+        raise RunError(f"{problem} There is no earlier checkpoint: remove the file to train from the start.")
+    return None
+
+
+def drop_checkpoints(run: Run) -> None:
+    """A finished run needs no checkpoint."""
+    run.checkpoint_file.unlink(missing_ok=True)
+    run.previous_checkpoint_file.unlink(missing_ok=True)
+
+
+# ---- many runs ----
+
+
+def every(root: Path) -> list[Run]:
+    """All runs of a folder, oldest first."""
+    if not root.is_dir():
+        return []
+    found = [Run(path) for path in root.iterdir() if (path / "run.json").is_file()]
+    return sorted(found, key=lambda run: (run.record_file.stat().st_mtime_ns, run.id))
+
+
+def find(root: Path, name: str) -> Run:
+    """The run of that folder, id, beginning or end of an id."""
+    if (Path(name) / "run.json").is_file():
+        return Run(Path(name))
+    runs = every(root)
+    matches = [run for run in runs if run.id == name] or [
+        run for run in runs if run.id.startswith(name) or run.id.endswith(name)
+    ]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise RunError(
+            f"'{name}' fits {len(matches)} runs of {root}: {', '.join(run.id for run in matches[:5])}. Say more of the id."
+        )
+    near = suggest(name, [run.id for run in runs])
+    raise RunError(f"There is no run '{name}' in {root}.{near or ' `protege list` shows what there is.'}")
+
+
+def write_ledger(root: Path, entry: Mapping[str, Any]) -> None:
+    """Written before a test set is read: who reads which, when, and with what."""
+    append_line(root / LEDGER, {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **entry})

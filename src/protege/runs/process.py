@@ -1,0 +1,58 @@
+"""What a training process asks of its machine: threads, memory that stays, and an end that loses nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import signal
+import threading
+from collections.abc import Iterator
+
+import torch
+
+from protege import runs
+from protege.errors import RunError
+from protege.runs.config import Place
+
+
+def settle(run: runs.Run, place: Place) -> None:
+    """The same bits on the same hardware: deterministic kernels, and the number of threads that the run began with."""
+    threads = run.record()["threads"]
+    if place.threads not in (None, threads):
+        raise RunError(
+            f"{run.id} began with {threads} threads; {place.threads} would change its bits. Leave --threads out, or remove {run.path}."
+        )
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    keep_freed_memory()
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc not to give freed activations back to the system: the next step asks for the same again, and pays for it."""
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+        libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM set an event that the loop looks at between steps; a second one ends at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask(number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,180 @@
+"""The folder that holds the memories of all teachers: listed, dropped, locked, measured."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from protege.errors import RunError, suggest
+from protege.teacher.memory_files import PAGE, PLACES
+
+KEY_LENGTH = 16  # of the hash, in a folder's name
+ABOUT, IN_USE = "about.json", "in-use"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One memory, as `protege remember list` shows it."""
+
+    key: str
+    about: Mapping[str, Any] | None  # as it was given to Memory.open; none where about.json is damaged
+    known: int  # rows, not verified
+    possible: int | None  # none for a stream, which has no end
+    bytes_on_disk: int
+    last_used: float  # seconds since 1970
+    in_use: bool
+
+
+def overview(root: Path) -> list[Entry]:
+    """All memories in `root`, the last used first. Other files there are left alone."""
+    found = []
+    for folder in _folders(root):
+        with contextlib.suppress(FileNotFoundError):  # dropped by another process meanwhile
+            found.append(_entry(folder))
+    return sorted(found, key=lambda entry: -entry.last_used)
+
+
+def drop(root: Path, prefix: str | None, force: bool = False) -> list[Entry]:
+    """Remove the memories whose key begins with `prefix`, or all where it is none; returns what there was.
+
+    Nothing is removed while one of them is in use, unless forced: those who use it then go on with what they have, to themselves.
+    """
+    chosen = [entry for entry in overview(root) if prefix is None or entry.key.startswith(prefix)]
+    if not chosen and prefix is not None:
+        near = suggest(prefix, [entry.key for entry in overview(root)])
+        raise RunError(
+            f"No memory in {root} has a key that begins with '{prefix}'.{near} `protege remember list` shows what there is."
+        )
+    with contextlib.ExitStack() as held:
+        for entry in chosen:
+            if not force and not held.enter_context(_alone(root / entry.key)):
+                raise RunError(
+                    f"The memory {entry.key} in {root} is in use, so nothing was removed. Wait for its runs, or give --force."
+                )
+        for entry in chosen:
+            shutil.rmtree(root / entry.key, ignore_errors=force)
+    return chosen
+
+
+def _folders(root: Path) -> list[Path]:
+    if not root.is_dir():
+        return []
+    return [path for path in root.iterdir() if path.is_dir() and re.fullmatch(f"[0-9a-f]{{{KEY_LENGTH}}}", path.name)]
+
+
+def _entry(folder: Path) -> Entry:
+    described = _read_about(folder / ABOUT) or {}
+    views, places = described.get("views"), folder / PLACES
+    with _alone(folder) as alone:
+        in_use = not alone
+    return Entry(
+        key=folder.name,
+        about=described.get("about"),
+        known=int(np.count_nonzero(np.fromfile(places, np.uint32, offset=PAGE))) if places.exists() else 0,
+        possible=described.get("images", 0) * views if views else None,
+        bytes_on_disk=allocated(folder),
+        last_used=_last_used(folder),
+        in_use=in_use,
+    )
+
+
+def _last_used(folder: Path) -> float:
+    about = folder / ABOUT
+    return (about if about.exists() else folder).stat().st_mtime
+
+
+def allocated(folder: Path) -> int:
+    """Bytes on the disk of all files below, holes left out."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # dropped by another process meanwhile
+                total += (Path(parent) / name).stat().st_blocks * 512
+    return total
+
+
+# ---- about.json ----
+
+
+def _read_about(path: Path) -> dict[str, Any] | None:
+    try:
+        described = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return described if isinstance(described, dict) and isinstance(described.get("about"), dict) else None
+
+
+def write_about(folder: Path, described: Mapping[str, Any]) -> None:
+    """It appears whole. The folder's name follows from `described`, so one that is there already is only dated, unless it was damaged."""
+    path = folder / ABOUT
+    if _read_about(path) == described:
+        os.utime(path)
+        return
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w") as file:
+            file.write(json.dumps(described, indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+# ---- locks, which go with the process, however it ends ----
+
+
+@contextlib.contextmanager
+def storing(root: Path) -> Iterator[None]:
+    """Only one process at a time stores something in `root`."""
+    descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def take_into_use(folder: Path) -> int:
+    """Make the folder, and a descriptor that keeps it from being dropped until it is closed."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # dropped just now
+            descriptor = os.open(folder / IN_USE, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+                if os.path.samestat(os.fstat(descriptor), (folder / IN_USE).stat()):
+                    return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """Whether nobody uses the folder, and nobody can begin to until the end of the block."""
+    try:
+        descriptor = os.open(folder / IN_USE, os.O_RDWR)
+    except FileNotFoundError:
+        yield True
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)

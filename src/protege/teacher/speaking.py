@@ -1,0 +1,179 @@
+"""What the teacher says: one network or several, asked live, never trained, its running statistics never moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from protege import runs
+from protege.data.base import Splits
+from protege.errors import ModelError, RunError
+from protege.methods.base import Classifier, Outputs, Shapes
+from protege.models import build
+from protege.models.depthwise import spare_depthwise
+from protege.models.folding import fold_batchnorm
+from protege.models.network import Network, load_weights, wrap
+from protege.runs.config import digest
+from protege.runs.tuning import quickest
+from protege.teacher.sources import Source
+from protege.views import normalise
+
+Three = tuple[float, float, float]
+Precision = Literal["fp32", "bf16"]
+WORTH_TUNING = 50_000  # images that a teacher is to be asked about
+SELF_TEST = 1000  # images that a quicker arithmetic must say the same of
+
+
+@dataclass
+class Voice:
+    """One teacher's network with the normalisation that it was trained with, in the arithmetic that is safe and quick here."""
+
+    network: Network
+    mean: Three
+    std: Three
+    name: str
+    weights: str  # digest of the file
+    shapes: Shapes
+    precision: Precision = "fp32"
+
+
+class Teacher:
+    """One or several voices on one device."""
+
+    def __init__(self, voices: Sequence[Voice]) -> None:
+        self.voices = list(voices)
+
+    def shapes(self) -> Shapes:
+        """Of the first voice; methods that read features take one teacher."""
+        return self.voices[0].shapes
+
+    @torch.no_grad()
+    def ask(self, pixels: Tensor, read: tuple[str, ...]) -> Outputs:
+        """What all voices say of these pixels (uint8, or float on the same scale)."""
+        return together([ask(voice, pixels, read) for voice in self.voices])
+
+
+def ask(voice: Voice, pixels: Tensor, read: tuple[str, ...] = ("logits",)) -> Outputs:
+    images = normalise(pixels, voice.mean, voice.std)
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=voice.precision == "bf16"):
+        if "logits" in read:
+            logits, features = voice.network(images, read)
+        else:  # no further than the deepest feature
+            logits, features = torch.empty(0, device=images.device), voice.network.features(images, read)
+    kept = {name: feature.float() for name, feature in features.items()}
+    return Outputs(logits.float(), kept, classifier_of(voice.network) if "classifier" in read else None)
+
+
+def together(said: list[Outputs]) -> Outputs:
+    """Of several, the mean of the probabilities; features are the first's."""
+    if len(said) == 1:
+        return said[0]
+    log_probabilities = torch.stack([one.logits.log_softmax(1) for one in said])
+    mean = log_probabilities.logsumexp(0) - torch.log(torch.tensor(float(len(said)), device=log_probabilities.device))
+    return Outputs(mean, said[0].features, said[0].classifier, tuple(said))
+
+
+def classifier_of(network: Network) -> Classifier:
+    """The network's last linear layer, live: gradients reach it where the network is the student."""
+    return Classifier(*network.classifier_parameters())
+
+
+def shapes_of(network: Network, image_size: int, images: int = 0) -> Shapes:
+    """What the network's outputs look like, without the batch."""
+    live = classifier_of(network)
+    bias = None if live.bias is None else live.bias.detach().clone()
+    norms = {name: (weight.detach().clone(), bias.detach().clone()) for name, (weight, bias) in network.norms().items()}
+    return Shapes(
+        len(live.weight), network.shapes(image_size), images, Classifier(live.weight.detach().clone(), bias), norms
+    )
+
+
+def load(
+    sources: Sequence[Source],
+    splits: Splits,
+    device: torch.device,
+    images_ahead: int = 0,
+    precisions: Sequence[Precision] | None = None,
+) -> Teacher:
+    """The teachers, ready to be asked about these data.
+
+    With many images ahead, each speaks in the quickest arithmetic that says the same; `precisions` are those of a run that began so.
+    """
+    voices = [_voice(source, splits, device) for source in sources]
+    if precisions is not None:
+        for voice, precision in zip(voices, precisions, strict=True):
+            voice.precision = precision
+    elif images_ahead >= WORTH_TUNING:
+        for voice in voices:
+            voice.precision = _quickest_safe(voice, splits, device)
+    return Teacher(voices)
+
+
+@torch.inference_mode()
+def _quickest_safe(voice: Voice, splits: Splits, device: torch.device) -> Precision:
+    """bf16 where it is clearly quicker here and says the same as fp32 of a thousand training images."""
+    shown = splits.train.pixels[:SELF_TEST].to(device)
+    lower = replace(voice, precision="bf16")
+    batch = shown[:250]
+    what = f"teacher {voice.weights} {tuple(batch.shape)}"
+    choice = quickest(what, {"fp32": lambda: ask(voice, batch), "bf16": lambda: ask(lower, batch)}, device)
+    if choice.name == "fp32":
+        return "fp32"
+    said = [torch.cat([ask(one, part).logits for part in shown.split(250)]) for one in (voice, lower)]
+    return "bf16" if says_the_same(said[0], said[1]) else "fp32"
+
+
+def says_the_same(reference: Tensor, logits: Tensor) -> bool:
+    """The same first choice of 99.9 % of the images, and a KL at temperature 4 below 1e-4."""
+    agreement = (reference.argmax(1) == logits.argmax(1)).double().mean().item()
+    softened = [F.log_softmax(one.double() / 4, 1) for one in (logits, reference)]
+    return (
+        agreement >= 0.999 and F.kl_div(softened[0], softened[1], reduction="batchmean", log_target=True).item() < 1e-4
+    )
+
+
+def _voice(source: Source, splits: Splits, device: torch.device) -> Voice:
+    network, normalisation = speaker(source, len(splits.classes))
+    mean, std = normalisation or (source.config.mean or splits.mean, source.config.std or splits.std)
+    file = source.run.weights_file(source.config.weights) if source.run else Path(source.config.source)
+    name = source.run.id if source.run else file.name
+    if (classes := len(network.classifier_parameters()[0])) != len(splits.classes):
+        raise ModelError(
+            f"The teacher {name} knows {classes} classes, but {splits.name} here has {len(splits.classes)}. Use the same data for both."
+        )
+    shapes = shapes_of(network, splits.train.pixels.shape[-1])  # before its norms are folded away
+    folded = spare_depthwise(fold_batchnorm(network)).to(device).eval().requires_grad_(False)
+    return Voice(folded.to(memory_format=torch.channels_last), mean, std, name, digest(file), shapes)  # type: ignore[call-overload]
+
+
+def speaker(source: Source, classes: int) -> tuple[Network, tuple[Three, Three] | None]:
+    """The teacher's network as it was trained, and the normalisation that its run recorded."""
+    if source.run is not None:
+        return network_of(source.run, source.config.weights)
+    assert source.config.model is not None
+    model = source.config.model.model_copy(update={"weights": None})
+    module = build(model, classes)
+    load_weights(module, Path(source.config.source))
+    return wrap(module, model), None
+
+
+def network_of(run: runs.Run, which: str = "final") -> tuple[Network, tuple[Three, Three]]:
+    """A finished run's network with its weights, and the mean and standard deviation that it expects."""
+    config, record = run.config(), run.record()
+    tensors, _ = runs.read_weights(run.weights_file(which))
+    model = config.model.model_copy(update={"weights": None})
+    module = build(model, len(record["data"]["classes"]))
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise RunError(
+            f"{run.weights_file(which)} does not fit {model.name}: {str(error).splitlines()[1].strip()}"
+        ) from error
+    mean, std = record["data"]["mean"], record["data"]["std"]
+    return wrap(module, model), (tuple(mean), tuple(std))

@@ -1,0 +1,67 @@
+"""What is said to a process that measures, and what it answers: a line of JSON each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from protege.runs.config import Described
+from protege.train.arithmetic import Execution
+from protege.train.bench.limits import Cost, Rates
+from protege.train.bench.variants import Arithmetic, Pair, Setting, Variant
+
+
+class Facts(Described):
+    """What must be known of a pair before it is measured."""
+
+    arithmetic: Arithmetic = Field(description="the quicker one here, for student and teacher")
+    execution: Execution = Field(default="eager", description="of the student, in a run of the usual length")
+    weights: Path = Field(description="of a teacher that stands in for a trained one")
+    student: Cost
+    teacher: Cost
+
+
+class Took(Described):
+    """Some passes of one way to train."""
+
+    images: int
+    seconds: float
+    asked: int = Field(default=0, description="images that the teacher looked at because its memory did not know them")
+
+
+class Grown(Described):
+    """A study of one teacher, really made: seconds of the loop of each of its runs."""
+
+    epochs: int
+    images: int
+    views: int
+    alone: tuple[float, ...] = Field(description="seconds of runs of the student alone, spread over the study")
+    first_pass: float = Field(description="seconds in which the teacher was asked about every view")
+    runs: tuple[float, ...]
+
+
+class Request(Described):
+    """prepare a pair, measure rates, open a way to train, pass through it, or make a small study."""
+
+    verb: Literal["prepare", "rates", "open", "pass", "study"]
+    setting: Setting
+    pair: Pair | None = None
+    variant: Variant | None = None
+    weights: Path | None = None
+    arithmetic: Arithmetic = Arithmetic()
+    passes: int = 1
+    runs: int = 8
+
+
+class Reply(Described):
+    """What came of it; `problem` is one line, for people."""
+
+    problem: str = ""
+    facts: Facts | None = None
+    environment: dict[str, Any] | None = None
+    rates: Rates | None = None
+    took: Took | None = None
+    grown: Grown | None = None
+    peak_memory: int = Field(default=0, description="bytes: of the process on a CPU, on the device on a GPU")

@@ -1,0 +1,91 @@
+"""What learns: the student, its peers and the method's adapters, with weights that are pure functions of the seed."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from protege.data.base import Splits
+from protege.errors import ModelError
+from protege.methods.base import Outputs, Shapes
+from protege.models import build
+from protege.models.depthwise import spare_depthwise
+from protege.models.network import Network, Reader, wrap
+from protege.runs.config import RunConfig
+from protege.teacher import speaking
+from protege.train.arithmetic import Chosen, Reading, compiled
+
+NEAR = {"fp32": 1e-3, "bf16": 0.05}  # of the logits' norm: how far compiled ones may be from plain ones
+
+
+def mixed(*parts: object) -> int:
+    """A seed that depends on all parts and is alike for no two."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7], "big")
+
+
+class Learner(nn.Module):
+    """The student, its peers where a method has them, and the method's adapters: all that is optimised, clipped, saved and resumed."""
+
+    def __init__(self, student: Network, peers: list[Network], adapters: nn.Module) -> None:
+        super().__init__()
+        self.student = student
+        self.peers = nn.ModuleList(peers)
+        self.adapters = adapters
+        self.compiled: Reading | None = None  # the student's forward pass
+        self.compiled_for: torch.Size | None = None  # a smaller last batch is not worth a graph of its own
+
+    @classmethod
+    def fresh(cls, config: RunConfig, splits: Splits, taught_by: Shapes) -> Self:
+        """Weights are pure in the seed, and the student's do not depend on the method, so that arms start alike."""
+        classes, size = len(splits.classes), splits.train.pixels.shape[-1]
+        cohort = []
+        for member in range(config.method.cohort):
+            torch.manual_seed(mixed(config.seed, "weights", member))
+            cohort.append(spare_depthwise(wrap(build(config.model, classes), config.model)))
+        torch.manual_seed(mixed(config.seed, "adapters"))
+        shapes = speaking.shapes_of(cohort[0], size, splits.images)
+        return cls(cohort[0], cohort[1:], config.method.adapters(shapes, taught_by))
+
+    def outputs(self, images: Tensor, read: tuple[str, ...]) -> Outputs:
+        if self.compiled is not None and images.shape == self.compiled_for and not self.peers:
+            logits, features = self.compiled(images)
+            return Outputs(logits, features, speaking.classifier_of(self.student) if "classifier" in read else None)
+        members = [self._one(network, images, read) for network in (self.student, *self.peers)]
+        if len(members) > 1:
+            members[0].members = tuple(members)
+        return members[0]
+
+    def _one(self, network: nn.Module, images: Tensor, read: tuple[str, ...]) -> Outputs:
+        assert isinstance(network, Network)
+        logits, features = network(images, read)
+        return Outputs(logits, features, speaking.classifier_of(network) if "classifier" in read else None)
+
+    def compile_student(
+        self, read: tuple[str, ...], images: Tensor, chosen: Chosen, say: Callable[[str], None]
+    ) -> None:
+        """One graph for the student and batches of this shape; where compiling fails, it is said, and the run goes on without."""
+        started = time.perf_counter()
+        reader = Reader(self.student, read)
+        kept = {name: value.clone() for name, value in self.state_dict().items()}
+        try:
+            forward = compiled(reader, chosen.execution)
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=chosen.student == "bf16"):
+                logits = reader(images)[0].detach().float()
+                self.load_state_dict(kept)
+                same = forward(images)[0].float()
+            same.sum().backward()
+            if (distance := ((same - logits).norm() / logits.norm()).item()) > NEAR[chosen.student]:
+                raise ModelError(f"it computes something else: logits are {distance:.1%} away")
+        except Exception as error:
+            reader.close()
+            say(f"torch.compile failed ({str(error).splitlines()[0]}); going on without it")
+        else:
+            self.compiled, self.compiled_for = forward, images.shape
+            say(f"compiled in {time.perf_counter() - started:.0f} s")
+        self.zero_grad(set_to_none=True)
+        self.load_state_dict(kept)  # the trial has moved running statistics

@@ -1,0 +1,108 @@
+"""From gradients to weights: optimiser, learning-rate schedule, running mean of the weights. Pure functions of the step where possible."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from protege.runs.config import OptimConfig
+
+Optimizer = torch.optim.Optimizer
+
+
+def build_optimizer(learner: nn.Module, config: OptimConfig) -> Optimizer:
+    """Over everything that is trained; norms and biases in a group of their own where they are not to decay."""
+    groups = _groups(learner, config)
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True)
+    optimizer = torch.optim.SGD(
+        groups,
+        lr=config.lr,
+        momentum=config.momentum,
+        nesterov=config.nesterov,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+    if (
+        config.momentum
+    ):  # from zero, which is what a first step makes of none: the fused step wants all weights to have one
+        for group in optimizer.param_groups:
+            for weight in group["params"]:
+                optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+    return optimizer
+
+
+def _groups(learner: nn.Module, config: OptimConfig) -> list[dict[str, object]]:
+    trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]
+    if config.decay_norms:
+        return [{"params": trained}]
+    decayed = [parameter for parameter in trained if parameter.ndim > 1]
+    spared = [parameter for parameter in trained if parameter.ndim <= 1]
+    groups: list[dict[str, object]] = [{"params": decayed}]
+    return [*groups, {"params": spared, "weight_decay": 0.0}] if spared else groups
+
+
+def learning_rate(config: OptimConfig, step: int, steps_per_epoch: int) -> float:
+    """At optimiser step `step` (from 0) of the whole run; a pure function, so that a resumed run needs no scheduler."""
+    done = step / steps_per_epoch
+    if done < config.warmup_epochs:
+        return config.lr * (step + 1) / (config.warmup_epochs * steps_per_epoch)
+    if config.schedule_every == "epoch":
+        done = math.floor(done)
+    if config.schedule == "multistep":
+        return config.lr * config.decay_factor ** sum(done >= milestone for milestone in config.milestones)
+    if config.schedule == "step":
+        return config.lr * config.decay_factor ** math.floor(done / config.step_epochs)
+    part = (done - config.warmup_epochs) / (config.epochs - config.warmup_epochs)
+    if config.schedule == "cosine":
+        return config.floor_lr + (config.lr - config.floor_lr) * (1 + math.cos(math.pi * part)) / 2
+    if config.schedule == "linear":
+        return config.floor_lr + (config.lr - config.floor_lr) * (1 - part)
+    return config.lr
+
+
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def clip(parameters: Iterable[Tensor], largest: float) -> Tensor:
+    """Scale all gradients together so that their common norm is at most `largest`; returns the norm before."""
+    return nn.utils.clip_grad_norm_(parameters, largest)
+
+
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """The optimiser's memory by a flat name, for a checkpoint."""
+    return {
+        f"{index}.{name}": value
+        for index, memory in optimizer.state_dict()["state"].items()
+        for name, value in memory.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Every memory in the layout of its weight: the fused steps pair them by address, not by index."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    state = optimizer.state_dict()
+    state["state"] = {}
+    for name, value in tensors.items():
+        index, _, key = name.partition(".")
+        weight = weights[int(index)]
+        laid_out = torch.empty_like(weight, dtype=value.dtype).copy_(value) if value.shape == weight.shape else value
+        state["state"].setdefault(int(index), {})[key] = laid_out
+    optimizer.load_state_dict(state)
+
+
+@torch.no_grad()
+def follow(mean: dict[str, Tensor], weights: dict[str, Tensor], decay: float, step: int) -> None:
+    """Move the running mean of the weights towards `weights`; quicker in the first steps, so that the start is forgotten."""
+    decay = min(decay, (1 + step) / (10 + step))
+    for name, value in weights.items():
+        if value.is_floating_point():
+            mean[name].lerp_(value, 1 - decay)
+        else:
+            mean[name].copy_(value)
