@@ -27,13 +27,13 @@ def _later(module: str, function: str) -> Dataset:
 
 # Each takes a description, the folder of the data (None: PROTEGE_DATA, else the cache) and what shows progress.
 # What it returns has read no pixels yet.
-known: dict[str, Dataset] = {
+OURS: dict[str, Dataset] = {
     "cifar10": _later("cifar", "cifar10"),
     "cifar100": _later("cifar", "cifar100"),
     "cifar10-mini": _later("bundled", "cifar10_mini"),
     "folder": _later("folder", "image_folder"),
 }
-DATASETS |= known
+DATASETS |= OURS
 
 
 def load(config: DataConfig | str, folder: Path | None = None, progress: Progress | None = None) -> Splits:
