@@ -182,6 +182,12 @@ def student_job(scale: Scale, name: str, seed: int, teacher: str | None) -> Job:
     return Job(name, description, teacher, count=seed == SEEDS[0])
 
 
+def settings_of(method: Description) -> Description:
+    """What is not as the method comes."""
+    fields = METHODS[method["name"]].model_fields if method else {}
+    return {name: value for name, value in method.items() if name != "name" and value != fields[name].default}
+
+
 def needs_teacher(method: Description) -> bool:
     return parse_method(method).wants_teacher()
 
@@ -222,7 +228,7 @@ def measured(job: Job, options: argparse.Namespace, show: Progress) -> Measured:
         if "failed" not in found:
             write_json(file, found)
     show(found)
-    return found
+    return {**found, "settings": settings_of(job.description.get("method", {}))}
 
 
 def _in_a_process(job: Job, options: argparse.Namespace) -> Measured:

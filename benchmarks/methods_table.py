@@ -11,6 +11,7 @@ from statistics import mean, median
 from typing import Any
 
 from protege.methods import METHODS
+from protege.methods.catalogue import listed
 
 Measured = dict[str, Any]  # one run
 Row = dict[str, Any]  # one method over its seeds
@@ -54,6 +55,7 @@ def row_of(name: str, runs: Sequence[Measured]) -> Row:
     good = [run for run in runs if "accuracy" in run]
     return {
         "method": name,
+        "settings": next((run["settings"] for run in runs), {}),
         "runs": [run["run"] for run in good],
         "lost": [run.get("diverged") or run.get("failed") for run in runs if run not in good],
         "accuracy": [run["accuracy"] for run in good],
@@ -132,7 +134,7 @@ def chance(rows: Sequence[Row]) -> float:
 
 COLUMNS = {
     "method": "---", "accuracy %": "---:", "each seed": "---", "over alone": "---:", "agrees with teacher %": "---:", "own terms": "---",
-    "s / epoch": "---:", "x KD": "---:", "arithmetic x KD": "---:", "peak MB": "---:", "remarks": "---",
+    "s / epoch": "---:", "x KD": "---:", "arithmetic x KD": "---:", "peak MB": "---:", "remarks": "---", "settings": "---",
 }  # fmt: skip
 
 
@@ -143,8 +145,8 @@ def markdown(table: Mapping[str, Any]) -> Iterator[str]:
     yield f"{table['data']}; {table['budget']}; seeds {seeds}; the teacher has {percent([table['teacher']['accuracy']])} %.\n"
     yield f"`{table['command']}`\n"
     yield f"{table['made']}, {table['machine']}, {table['minutes']} minutes of processes in all."
-    yield "Held-out accuracy of the last epoch. Nothing was tuned: published defaults, presets of"
-    yield f"{table['presets']}, and `{json.dumps(table['settings'])}`. Teachers are asked live in every step.\n"
+    yield f"Held-out accuracy of the last epoch. Nothing was tuned: published defaults, presets of {table['presets']},"
+    yield "and what suits so short a run; all that is not a default is under settings. Teachers are asked live in every step.\n"
     yield f"Two arms differ by up to {100 * chance(rows):.1f} points through their seeds alone, 19 times of 20, and there are {len(rows)}:"
     yield "their order means nothing, only what stands far off. Own terms are all but the labels: mean of the first epoch in which"
     yield "each is heard, and of the last.\n"
@@ -177,6 +179,7 @@ def line(row: Row, alone: Row) -> str:
         number(row["arithmetic_times_kd"]),
         f"{max(row['peak_mb']):,}" if row["peak_mb"] else "-",
         "; ".join(row["remarks"]),
+        listed(row["settings"]),
     ]
     return f"| {' | '.join(cells)} |"
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +53,13 @@ def page() -> str:
 
 def generated(found: Sequence[Card], published: Published, measured: Measured) -> Iterator[str]:
     yield from overview(found)
+    for table in measured:
+        yield from ours(table)
     for family, title in FAMILIES.items():
         yield f"## {title}\n"
         for card in found:
             if card["family"] == family:
-                yield from section(card, published, measured)
+                yield from section(card, published)
     yield from sources(published)
 
 
@@ -74,7 +75,7 @@ def overview(found: Sequence[Card]) -> Iterator[str]:
     yield ""
 
 
-def section(card: Card, published: Published, measured: Measured) -> Iterator[str]:
+def section(card: Card, published: Published) -> Iterator[str]:
     yield f"### {card['name']}\n"
     yield " ".join([card["summary"], card["details"]]).strip() + "\n"
     yield f"- **Formula**: `{card['formula']}`"
@@ -83,11 +84,9 @@ def section(card: Card, published: Published, measured: Measured) -> Iterator[st
     if card["adds"] != "nothing":
         yield f"- **Adds to the deployed student**: {card['adds']}"
     yield f"- **Defaults** from: {card['source']}"
-    if card["presets"]:
-        yield f"- **Presets**, to be set by hand: {presets(card['presets'])}"
-    yield from ours(card["name"], measured)
     yield ""
     yield from fields(card)
+    yield from presets(card)
     yield from figures(card["name"], published)
 
 
@@ -95,11 +94,17 @@ def linked(paper: str) -> str:
     return re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", paper)
 
 
-def presets(values: Mapping[str, Mapping[str, object]]) -> str:
-    """Pairs of the same settings together."""
-    by_setting = sorted(((listed(setting), pair) for pair, setting in values.items()), key=lambda one: one[0])
-    groups = [(setting, [pair for _, pair in some]) for setting, some in groupby(by_setting, key=lambda one: one[0])]
-    return "; ".join(f"`{setting}` for {', '.join(pairs)}" for setting, pairs in groups)
+def presets(card: Card) -> Iterator[str]:
+    """A row for each pair, a column for each form of the method that has settings of its own."""
+    forms = {"published settings, to be set by hand": card["presets"], **card["variants"]}
+    forms = {form: settings for form, settings in forms.items() if settings}
+    if forms:
+        yield f"| pair | {' | '.join(forms)} |"
+        yield "|---|" + "---|" * len(forms)
+        for pair in dict.fromkeys(pair for settings in forms.values() for pair in settings):
+            cells = [f"`{listed(settings[pair])}`" if pair in settings else "-" for settings in forms.values()]
+            yield f"| {pair} | {' | '.join(cells)} |"
+        yield ""
 
 
 def fields(card: Card) -> Iterator[str]:
@@ -125,6 +130,8 @@ def figures(name: str, published: Published) -> Iterator[str]:
                 shown = [percent(value) for value in (published["teacher"][place], published["alone"][place], *values)]
                 yield f"| {pair} | {' | '.join(shown)} |"
         yield ""
+    if name in published["notes"]:
+        yield f"{published['notes'][name]}.\n"
     if name in published["elsewhere"]:
         yield f"Published elsewhere: {published['elsewhere'][name]}.\n"
 
@@ -133,20 +140,21 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def ours(name: str, measured: Measured) -> Iterator[str]:
-    lines = [line for table in measured for line in own_figures(name, table)]
-    yield from lines or ["- **Ours**: not measured yet"]
-
-
-def own_figures(name: str, table: Mapping[str, Any]) -> Iterator[str]:
-    """One measured table's word on this method: mean and every seed, for a mean of so few runs says little."""
+def ours(table: Mapping[str, Any]) -> Iterator[str]:
+    """One measured table: mean and every seed, for a mean of so few runs says little, and what is not a default."""
     rows = {row["method"]: row for row in table["rows"]}
-    if name in rows:
-        mine, alone = (rows[one]["accuracy"] for one in (name, "supervised"))
-        yield (
-            f"- **Ours**: {100 * mean(mine):.2f} % ({each(mine)}) against {100 * mean(alone):.2f} % alone ({each(alone)}), "
-            f"{table['pair']}, {table['data']}, {table['budget']}; held-out images, {table['machine']}"
-        )
+    alone = mean(rows["supervised"]["accuracy"])
+    yield f"## Measured: {table['pair']}, {table['data']}, {table['budget']}\n"
+    yield f"Held-out accuracy in % of runs made alike, one for each seed, {table['machine']}, {table['made']}. Nothing was tuned."
+    yield f"The teacher has {100 * table['teacher']['accuracy']:.2f}. So short a run says that a method works, not how good it is.\n"
+    yield "| method | accuracy | each seed | over alone | settings other than the defaults of today |"
+    yield "|---|---:|---|---:|---|"
+    for name, row in rows.items():
+        found = row["accuracy"]
+        settings = f"`{listed(row['settings'])}`" if row["settings"] else "-"
+        over = f"{100 * (mean(found) - alone):+.2f}"
+        yield f"| [{name}](#{name}) | {100 * mean(found):.2f} | {each(found)} | {over} | {settings} |"
+    yield ""
 
 
 def each(values: Sequence[float]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -100,18 +101,42 @@ def test_published_figures_are_of_known_methods_and_of_all_pairs() -> None:
         assert all(value is None or 55 < value < 80 for value in row)
 
 
-def test_a_measured_table_shows_up_beside_the_published_figures() -> None:
+def test_a_measured_figure_stands_beside_the_settings_it_was_made_with() -> None:
     table = {
-        "pair": "resnet20 -> resnet8", "data": "2,000 images", "budget": "4 epochs", "machine": "one core",
-        "rows": [{"method": "supervised", "accuracy": [0.1, 0.14]}, {"method": "kd", "accuracy": [0.15, 0.17]}],
+        "pair": "resnet20 -> resnet8", "data": "2,000 images", "budget": "4 epochs", "machine": "one core", "made": "today",
+        "teacher": {"accuracy": 0.5},
+        "rows": [
+            {"method": "supervised", "accuracy": [0.1, 0.14], "settings": {}},
+            {"method": "dkd", "accuracy": [0.15, 0.17], "settings": {"others_weight": 2.0, "warmup_epochs": 0}},
+        ],
     }  # fmt: skip
-    (line,) = write_page().ours("kd", [table])
-    assert "16.00 % (15.00, 17.00) against 12.00 % alone" in line
-    assert list(write_page().ours("crd", [table])) == ["- **Ours**: not measured yet"]
+    lines = list(write_page().ours(table))
+    assert "| [dkd](#dkd) | 16.00 | 15.00, 17.00 | +4.00 | `others_weight 2, warmup_epochs 0` |" in lines
+    assert "| [supervised](#supervised) | 12.00 | 10.00, 14.00 | +0.00 | - |" in lines
+
+
+def test_measured_settings_are_of_the_method_and_not_its_defaults() -> None:
+    """Else a figure would be read as that of another run than the one that was made."""
+    rows = json.loads((ROOT / "results" / "methods" / "reduced.json").read_text())["rows"]
+    for row in rows:
+        fields = METHODS[row["method"]].model_fields
+        assert all(value != fields[name].default for name, value in row["settings"].items()), row["method"]
+    settings = {row["method"]: row["settings"] for row in rows}
+    assert settings["dkd"] == {"others_weight": 2, "warmup_epochs": 0}
+    assert settings["fsp"] == {"flow_weight": 50, "pretraining_epochs": 0}
+
+
+def test_every_published_figure_of_ttm_is_shown() -> None:
+    section = (DOCS / "methods.md").read_text().partition("### ttm\n")[2].partition("\n### ")[0]
+    rows = [line for line in section.splitlines() if line.count("|") == 6]
+    assert rows[0] == "| published, CIFAR-100 % | teacher | alone | TTM | WTTM |"
+    assert "| resnet32x4 -> resnet8x4 | 79.42 | 72.50 | 76.17 | 76.06 |" in rows
+    assert len(rows) == 2 + 13 and not any(" - |" in row for row in rows)
 
 
 def test_the_table_of_methods_leads_to_their_parts() -> None:
-    linked = re.findall(r"\]\(#([^)]+)\)", (DOCS / "methods.md").read_text())
+    overview = (DOCS / "methods.md").read_text().partition("## All methods")[2].partition("\n## ")[0]
+    linked = re.findall(r"\]\(#([^)]+)\)", overview)
     assert linked == list(METHODS)
 
 

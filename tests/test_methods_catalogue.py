@@ -113,3 +113,36 @@ def test_an_unknown_method_gets_a_suggestion() -> None:
 def test_the_catalogue_costs_no_torch() -> None:
     code = "import sys; from protege.methods.catalogue import cards; cards(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("fsp", "-b 50 multiplies nothing"),
+        ("byot", ".03 belongs to another quantity"),
+        ("srrl", "project the map and pool"),
+        ("tfkd", "kd_weight 2 pulls about as hard"),
+        ("cc", "Knowledge-Distillation-Zoo"),
+        ("ft", "where the authors take the absolute one"),
+        ("dkd", "LSKD authors' log files"),
+    ],
+)
+def test_a_source_says_what_is_not_the_authors(name: str, said: str) -> None:
+    assert said in card(name)["source"]
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("crd", ("log(h+ / (h+ + K/N))", "K = negatives", "N = training images", "Z = N * mean of exp")),
+        ("dkd", ("w = min(1, epoch / warmup_epochs)", "t and s the probabilities at T")),
+    ],
+)
+def test_a_formula_defines_its_letters(name: str, parts: tuple[str, ...]) -> None:
+    assert all(part in card(name)["formula"] for part in parts)
+
+
+def test_the_command_line_shows_the_presets_of_other_forms() -> None:
+    said = CliRunner().invoke(app, ["methods", "dkd"]).output
+    wanted = "resnet32x4 -> resnet8x4, standardised: standardise True, temperature 2, target_weight 9, others_weight 72"
+    assert wanted in " ".join(said.split())

@@ -49,13 +49,16 @@ def test_it_says_where_it_comes_from(name: str) -> None:
     assert kind.__doc__ and kind.__doc__ != Method.__doc__
     undescribed = [field for field, info in kind.model_fields.items() if field != "name" and not info.description]
     assert not undescribed
+    assert "`" not in kind.formula  # the page shows it as code, which a backtick would end
 
 
 @every_method
 def test_its_presets_are_settings_that_it_accepts(name: str) -> None:
-    for pair, preset in METHODS[name].presets.items():
-        assert " -> " in pair
-        assert parse_method({"name": name, **preset}).model_dump().items() >= preset.items()
+    kind = METHODS[name]
+    for presets in (kind.presets, *kind.variants.values()):
+        for pair, preset in presets.items():
+            assert " -> " in pair
+            assert parse_method({"name": name, **preset}).model_dump().items() >= preset.items()
 
 
 @every_method

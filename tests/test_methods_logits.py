@@ -264,15 +264,81 @@ def test_ls_is_kd_on_logits_of_mean_zero_and_deviation_one(case: Case) -> None:
     assert case.terms(KD(temperature=2, kd_weight=9, standardise=True))["teacher"].item() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("method", [LS(), DKD(standardise=True), MLKD(standardise=True, kept=1)])
-def test_standardised_methods_do_not_see_scale_and_shift(method: Method, case: Case) -> None:
+@pytest.mark.parametrize(
+    ("method", "blind"),
+    [
+        (LS(), {"teacher"}),
+        (DKD(standardise=True), {"target", "others"}),
+        (MLKD(standardise=True, kept=1), {"instance"}),
+    ],
+)
+def test_standardised_methods_do_not_see_scale_and_shift(method: Method, blind: set[str], case: Case) -> None:
     before = case.terms(method)
     with torch.no_grad():
         case.student.logits.mul_(2.5).sub_(4)
         case.teacher.logits.mul_(0.3).add_(7)
     after = case.terms(method)
-    for term in before.keys() - {"labels"}:
+    for term in blind:
         assert after[term].item() == pytest.approx(before[term].item(), rel=1e-9), term
+
+
+def pull(method: Method, case: Case) -> float:
+    """Length of the gradient that the teacher's terms have on the student's logits."""
+    terms = case.terms(method)
+    own = torch.stack([value for term, value in terms.items() if term != "labels"]).sum()
+    (gradient,) = torch.autograd.grad(own, case.student.logits)
+    return gradient.norm().item()
+
+
+PAIR = "resnet32x4 -> resnet8x4"
+
+
+def test_standardise_wants_the_weights_of_its_presets() -> None:
+    """Divided by their deviation, logits of a trained network are small: the plain weights would hardly pull at all."""
+    case = make_case(batch=32, classes=100, scale=4.0)
+    plain, preset = DKD(standardise=True), DKD(**DKD.variants["standardised"][PAIR])
+    assert pull(plain, case) < pull(DKD(), case) / 4
+    assert pull(preset, case) > 8 * pull(plain, case)
+    kd = KD(**KD.variants["standardised"][PAIR])
+    assert case.terms(kd)["teacher"].item() == pytest.approx(case.terms(LS())["teacher"].item())
+
+
+def test_standardised_dkd_is_what_its_authors_publish_for_the_pair(case: Case) -> None:
+    """T 2, and both weights of DKD, 1 and 8, times 9; written out with logits of mean 0 and deviation 1."""
+    student, teacher, labels = arrays(case)
+    s, t = ((z - z.mean(1, keepdims=True)) / z.std(1, ddof=1, keepdims=True) / 2 for z in (student, teacher))
+    target = others = 0.0
+    for b, y in enumerate(labels):
+        p, q = softmax(t[b]), softmax(s[b])
+        target += kl(np.array([p[y], 1 - p[y]]), np.array([q[y], 1 - q[y]]))
+        others += kl(softmax(np.delete(t[b], y)), softmax(np.delete(s[b], y)))
+    terms = case.terms(DKD(**DKD.variants["standardised"][PAIR]))
+    assert terms["target"].item() == pytest.approx(9 * 4 * target / len(labels))
+    assert terms["others"].item() == pytest.approx(72 * 4 * others / len(labels))
+
+
+@pytest.mark.parametrize(
+    ("pair", "temperature", "target", "others"),
+    [
+        ("vgg13 -> vgg8", 2, 15, 30),
+        ("resnet56 -> resnet20", 3, 18, 36),
+        ("wrn_40_2 -> wrn_16_2", 2, 12, 24),
+        ("vgg13 -> mobilenet_v2_half", 3, 9, 18),
+    ],
+)
+def test_presets_of_standardised_dkd_are_those_in_the_names_of_the_authors_logs(
+    pair: str, temperature: float, target: float, others: float
+) -> None:
+    settings = DKD.variants["standardised"][pair]
+    assert settings == {
+        "standardise": True, "temperature": temperature, "target_weight": target, "others_weight": others
+    }  # fmt: skip
+
+
+def test_presets_of_ls_differ_where_its_authors_say_so() -> None:
+    assert LS.presets["vgg13 -> vgg8"] == {"temperature": 3, "kd_weight": 9}
+    assert LS.presets["resnet110 -> resnet20"] == {"temperature": 4, "kd_weight": 12}
+    assert LS.presets[PAIR] == {"temperature": 2, "kd_weight": 9}
 
 
 def test_a_head_that_starts_at_zero_gets_bounded_gradients() -> None:
@@ -348,6 +414,18 @@ def test_mlkd_is_its_three_levels_written_out(case: Case) -> None:
     assert terms["instance"].item() == pytest.approx(0.9 * instance)
     assert terms["class"].item() == pytest.approx(0.9 * classwise)
     assert terms["batch"].item() == pytest.approx(0.9 * batchwise)
+
+
+def test_standardised_mlkd_compares_classes_and_batch_by_the_raw_logits(case: Case) -> None:
+    """Its authors standardise the comparison example by example, and nothing else."""
+    plain, standardised_ = case.terms(MLKD()), case.terms(MLKD(standardise=True))
+    for term in ("labels", "class", "batch"):
+        assert standardised_[term].item() == plain[term].item(), term
+    both = [case.terms(LS(temperature=t))["teacher"].item() / 9 for t in (2, 3, 5, 2, 6)]
+    preset = MLKD(**MLKD.variants["standardised"][PAIR], kept=1)
+    assert case.terms(preset)["instance"].item() == pytest.approx(9 * sum(both))
+    once = [case.terms(MLKD(kept=1, temperatures=(t,), class_weight=9))["class"].item() for t in (2.0, 3.0, 5.0, 6.0)]
+    assert case.terms(preset)["class"].item() == pytest.approx(sum(once) + once[0])
 
 
 def test_the_confidence_mask_silences_sure_examples_and_no_others(case: Case) -> None:

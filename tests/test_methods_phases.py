@@ -1,4 +1,4 @@
-"""Methods that prepare something first: factor transfer, activation boundaries, and the warm-up of knowledge review."""
+"""Methods that prepare something first, and warm-ups: the first phase of a run, however long the run is."""
 
 from __future__ import annotations
 
@@ -15,12 +15,17 @@ from feature_cases import (
     norm,
     rows,
 )
-from method_cases import make_case, make_twins
+from method_cases import STUDENT_STAGES, make_case, make_twins
 from torch import Tensor
 
+from protege.methods import Method, parse_method
 from protege.methods.ab import AB, boundary_gap
 from protege.methods.base import Outputs, Progress
+from protege.methods.ctkd import CTKD
+from protege.methods.dkd import DKD
+from protege.methods.fsp import FSP, flow
 from protege.methods.ft import FT, factor_gap
+from protege.methods.kd import KD
 from protege.methods.reviewkd import ReviewKD, hierarchical_gap
 from protege.methods.reviewkd_fusion import Fusion
 
@@ -81,13 +86,55 @@ def test_boundaries_are_learnt_first_and_the_labels_after() -> None:
 
 
 def test_a_first_phase_leaves_half_of_a_short_run() -> None:
-    case = make_case()
-    for method, first, then in ((AB(), "boundaries", "labels"), (FT(), "paraphraser", "factors")):
+    case = make_twins()
+    phases = ((AB(), "boundaries", "labels"), (FT(), "paraphraser", "factors"), (FSP(), "flow", "labels"))
+    for method, first, then in phases:
         adapters = case.adapters(method)
         assert first in case.terms(method, adapters, Progress(1, 4))
         assert first not in case.terms(method, adapters, Progress(2, 4))
         assert then in case.terms(method, adapters, Progress(2, 4))
         assert then in case.terms(method, adapters, Progress(0, 1))
+
+
+def test_flow_is_learnt_first_and_the_labels_after() -> None:
+    """As published: 30 epochs of flow at weight 1, in which the labels are not heard."""
+    case = make_case(teacher_stages=STUDENT_STAGES)
+    first = case.terms(FSP(), progress=Progress(29, 240))
+    said = (case.student.features, case.teacher.features)
+    expected = 0.0
+    for shallow, deep in (("stage1", "stage2"), ("stage2", "stage3")):
+        mine, theirs = (flow(features[shallow], features[deep]) for features in said)
+        expected += (mine - theirs).square().mean().item()
+    assert first.keys() == {"flow"}
+    assert first["flow"].item() == pytest.approx(expected, rel=1e-5)
+    assert case.terms(FSP(), progress=Progress(30, 240)).keys() == {"labels"}
+
+
+def test_flow_and_labels_together_are_one_setting_away() -> None:
+    case = make_case(teacher_stages=STUDENT_STAGES)
+    for progress in (Progress(0, 240), Progress(239, 240)):
+        assert case.terms(FSP(pretraining_epochs=0), progress=progress).keys() == {"labels", "flow"}
+
+
+@pytest.mark.parametrize("name", ["ab", "fsp"])
+def test_in_a_sum_labels_and_other_parts_wait_for_a_part_that_prepares(name: str) -> None:
+    case = make_case(teacher_stages=STUDENT_STAGES)
+    method = parse_method({"name": "sum", "parts": [{"method": "kd"}, {"method": name, "weight": 2}]})
+    alone = case.terms(parse_method(name), progress=Progress(0, 240))
+    (term,) = alone
+    first = case.terms(method, progress=Progress(0, 240))
+    assert first.keys() == {f"{name}.{term}"}
+    assert first[f"{name}.{term}"].item() == pytest.approx(2 * alone[term].item())
+    then = case.terms(method, progress=Progress(30, 240))
+    assert then.keys() == {"labels", "kd.teacher"}
+    assert then["kd.teacher"].item() == case.terms(KD())["teacher"].item()
+
+
+def test_a_sum_within_a_sum_waits_too() -> None:
+    case = make_case(teacher_stages=STUDENT_STAGES)
+    inner = {"name": "sum", "parts": [{"method": "ab"}, {"method": "dist"}]}
+    method = parse_method({"name": "sum", "parts": [{"method": "kd"}, {"method": inner}]})
+    assert case.terms(method, progress=Progress(0, 240)).keys() == {"sum.ab.boundaries"}
 
 
 def slow_hierarchy(mine: Tensor, theirs: Tensor) -> float:
@@ -157,3 +204,34 @@ def test_review_warms_up() -> None:
     full = case.terms(ReviewKD(), adapters, Progress(19, 240))["review"].item()
     assert case.terms(ReviewKD(), adapters, Progress(4, 240))["review"].item() == pytest.approx(full / 4, rel=1e-5)
     assert case.terms(ReviewKD(), adapters, Progress(200, 240))["review"].item() == pytest.approx(full, rel=1e-5)
+
+
+@pytest.mark.parametrize(("method", "term"), [(DKD(), "others"), (ReviewKD(), "review")])
+def test_a_warm_up_takes_at_most_half_of_a_short_run(method: Method, term: str) -> None:
+    """Six epochs are not spent at a third of the weight."""
+    case = make_case()
+    adapters = case.adapters(method)
+    full = case.terms(method, adapters, Progress(239, 240))[term].item()
+    shares = [case.terms(method, adapters, Progress(epoch, 6))[term].item() / full for epoch in range(6)]
+    assert shares == pytest.approx([1 / 3, 2 / 3, 1, 1, 1, 1], rel=1e-4)
+    assert case.terms(method, adapters, Progress(0, 1))[term].item() == pytest.approx(full, rel=1e-5)
+
+
+def test_the_learned_temperature_opposes_at_full_strength_from_the_middle_of_a_short_run() -> None:
+    def climb(epoch: int, epochs: int) -> float:
+        case = make_case()
+        adapters = case.adapters(CTKD())
+        case.terms(CTKD(), adapters, Progress(epoch, epochs))["teacher"].backward()
+        gradient = adapters.get_parameter("raw").grad
+        assert gradient is not None
+        return gradient.item()
+
+    assert climb(2, 6) == pytest.approx(climb(239, 240))
+    assert abs(climb(1, 6)) < abs(climb(2, 6))
+
+
+@pytest.mark.parametrize("wanted", [10, 20])
+def test_a_published_run_warms_up_as_published(wanted: int) -> None:
+    assert [Progress(epoch, 240).warmed(wanted) for epoch in range(240)] == [
+        min(1.0, (epoch + 1) / wanted) for epoch in range(240)
+    ]

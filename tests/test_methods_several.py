@@ -13,7 +13,8 @@ from scipy.special import log_softmax, softmax
 from torch import Tensor, nn
 
 from protege.errors import ConfigError, RunError, ShapeMismatch
-from protege.methods import Batch, Outputs, Shapes, parse_method
+from protege.methods import Batch, Outputs, Progress, Shapes, parse_method
+from protege.methods.base import nobody
 from protege.methods.byot import BYOT
 from protege.methods.dml import DML
 from protege.methods.kd import KD
@@ -162,6 +163,21 @@ def test_the_virtual_teacher_is_softened_like_any_other() -> None:
 
 
 # dml
+
+
+@pytest.mark.parametrize("above", [6.0, 12.0])
+def test_the_authors_virtual_teacher_pulls_about_twenty_times_as_hard(above: float) -> None:
+    """As its description says, of a student whose right class stands `above` the rest, with their multiplier 100."""
+    logits = torch.zeros(1, 100, dtype=torch.float64)
+    logits[0, 3] = above
+    logits.requires_grad_()
+    batch = Batch(torch.tensor([3]), torch.tensor([0]))
+    ours = TfKD().terms(Outputs(logits), nobody(), batch, nn.Module(), Progress(99, 100))["teacher"]
+    (mine,) = torch.autograd.grad(ours, logits)
+    virtual = torch.full((1, 100), 0.01 / 99, dtype=torch.float64)
+    virtual[0, 3] = 0.99
+    theirs = 0.1 * 100 / 100 * (logits.softmax(1) - (virtual / 20).softmax(1))  # gradient of their regulariser
+    assert 15 < (theirs.norm() / mine.norm()).item() < 25
 
 
 def test_each_peer_gets_the_gradient_of_its_own_loss() -> None:

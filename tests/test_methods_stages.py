@@ -59,7 +59,7 @@ def test_defaults_are_the_literatures() -> None:
         "pkt": {"neighbour_weight": 30000},
         "nst": {"selectivity_weight": 50},
         "ofd": {"feature_weight": 0.001},
-        "fsp": {"flow_weight": 50},
+        "fsp": {"flow_weight": 1, "pretraining_epochs": 30},
         "ft": {"factor_weight": 500, "rate": 0.5},
         "ab": {"boundary_weight": 0.003, "margin": 1, "pretraining_epochs": 30},
         "reviewkd": {"review_weight": 5, "warmup_epochs": 20},
@@ -76,7 +76,8 @@ def test_defaults_are_the_literatures() -> None:
 def test_presets_name_networks_that_exist() -> None:
     from protege.models import MODELS
 
-    pairs = [pair.split(" -> ") for name in NAMES for pair in METHODS[name].presets]
+    listed = [presets for kind in METHODS.values() for presets in (kind.presets, *kind.variants.values())]
+    pairs = [pair.split(" -> ") for presets in listed for pair in presets]
     assert pairs
     assert {name for pair in pairs for name in pair} <= set(MODELS)
 

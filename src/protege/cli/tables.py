@@ -128,6 +128,9 @@ def show_method(card: Card) -> None:
     out.print(table)
     for pair, values in card["presets"].items():
         out.print(f"  preset for {pair}: {listed(values)}", markup=False)
+    for form, presets in card["variants"].items():
+        for pair, values in presets.items():
+            out.print(f"  preset for {pair}, {form}: {listed(values)}", markup=False)
 
 
 def show_dataset(found: Description) -> None:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from protege.lazy import Tensor, nn, torch
 from protege.methods.base import Batch, Method, Outputs, Progress, Shapes
-from protege.methods.stages import matched_stages, same_size, stage_maps, warmup
+from protege.methods.stages import matched_stages, same_size, stage_maps
 
 
 class AB(Method):
@@ -37,6 +37,9 @@ class AB(Method):
     )
     ce_weight: float = Field(default=1.0, gt=0, description="weight of the labels, afterwards")
 
+    def prepares(self, progress: Progress) -> bool:
+        return progress.epoch < progress.shortened(self.pretraining_epochs)
+
     def adapters(self, student: Shapes, teacher: Shapes) -> nn.Module:
         from protege.methods.adapters import PerStage, connector
 
@@ -49,7 +52,7 @@ class AB(Method):
     def terms(
         self, student: Outputs, teacher: Outputs, batch: Batch, adapters: nn.Module, progress: Progress
     ) -> dict[str, Tensor]:
-        if progress.epoch >= warmup(self.pretraining_epochs, progress.epochs):
+        if not self.prepares(progress):
             return {"labels": self.ce_weight * self.label_loss(student.logits, batch)}
         mine, theirs = zip(*stage_maps(student, teacher, "_pre"), strict=True)
         gaps = [

@@ -74,8 +74,13 @@ class Progress:
     epoch: int  # from 0
     epochs: int
 
+    def shortened(self, epochs: int) -> int:
+        """Epochs of a first phase or warm-up: as wanted, but at most half of the run, so that short runs learn too."""
+        return min(epochs, self.epochs // 2)
+
     def warmed(self, epochs: int) -> float:
-        """Reached of a linear warm-up over `epochs`: 1/epochs in the first epoch, 1 from the last of them on."""
+        """Reached of a linear warm-up over `epochs`, shortened as above: 1 from the last of them on."""
+        epochs = self.shortened(epochs)
         return min((self.epoch + 1) / epochs, 1.0) if epochs else 1.0
 
 
@@ -97,7 +102,9 @@ class Method(BaseModel):
     formula: ClassVar[str] = ""  # in words and symbols, one or two lines
     source: ClassVar[str] = ""  # where the defaults come from
     adds: ClassVar[str] = "nothing"  # to the student that is deployed
-    presets: ClassVar[Mapping[str, Mapping[str, float]]] = {}  # "resnet56 -> resnet20": {"others_weight": 2}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # "resnet56 -> resnet20": {"others_weight": 2}
+    # Presets of another form of the method, which an option turns on: "standardised": presets
+    variants: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {}
 
     if TYPE_CHECKING:
         name: Any  # each method narrows it to its one word, which the checker forbids of a plain str
@@ -123,6 +130,10 @@ class Method(BaseModel):
     def added(self) -> str:
         """What this instance adds to the student that is deployed."""
         return type(self).adds
+
+    def prepares(self, progress: Progress) -> bool:
+        """Whether the student is only prepared in this epoch, without the labels; in a `sum`, other parts wait for it."""
+        return False
 
     def adapters(self, student: Shapes, teacher: Shapes) -> nn.Module:
         """Trainable parts and memory banks; optimised, clipped, saved and resumed with the student."""

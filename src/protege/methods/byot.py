@@ -22,7 +22,10 @@ class BYOT(Method):
         "ce_weight * CE(labels) + sum over exits of exits_weight * CE(labels) + kd_weight * T^2 * KL(deepest || exit) "
         "at T + feature_weight * |exit's feature - deepest's|^2, the deepest held fixed"
     )
-    source: ClassVar[str] = "T 3, .7/.3/.03 for each exit as in the paper's and MMRazor's CIFAR-100 settings"
+    source: ClassVar[str] = (
+        "T 3 and .7/.3 for each exit: MMRazor's CIFAR-100 settings; its .03 belongs to another quantity, the root of the "
+        "distance summed over the batch, on all exits but the deepest"
+    )
 
     name: Literal["byot"] = "byot"
     temperature: float = Field(
@@ -30,7 +33,9 @@ class BYOT(Method):
     )
     exits_weight: float = Field(default=0.7, ge=0, description="labels, for each exit")
     kd_weight: float = Field(default=0.3, ge=0, description="the deepest layer's word, for each exit")
-    feature_weight: float = Field(default=0.03, ge=0, description="squared distance of pooled features, for each exit")
+    feature_weight: float = Field(
+        default=0.03, ge=0, description="squared distance of pooled features, mean over images, for each exit"
+    )
     ce_weight: float = Field(default=1.0, ge=0, description="weight of the labels for the student itself")
 
     def adapters(self, student: Shapes, teacher: Shapes) -> nn.Module:

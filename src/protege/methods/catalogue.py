@@ -44,7 +44,8 @@ COSTS: Mapping[str, str] = {
     "the paper shows two views of each image, twice the price of everything",
     "feature": "a 1x1 convolution at every stage",
     "fitnet": "one convolution",
-    "fsp": "products of all channels of neighbouring stages, image by image",
+    "fsp": "in its first epochs, which are epochs without labels, products of all channels of neighbouring stages, image "
+    "by image; nothing after",
     "nst": "products of all pairs of channels at every stage, image by image",
     "vid": "three 1x1 convolutions at every stage",
     "ft": "in its first epochs six convolutions over the teacher's last map, while the student hears the labels alone; "
@@ -89,7 +90,8 @@ class Card(TypedDict):
     costs: str
     trained_beside: int | None  # parameters, for the reference pair; None where nobody counted
     remembered: int
-    presets: dict[str, dict[str, float]]
+    presets: dict[str, dict[str, Any]]
+    variants: dict[str, dict[str, dict[str, Any]]]  # presets of another form, by what it is called
     fields: dict[str, Setting]
 
 
@@ -118,6 +120,9 @@ def card(name: str) -> Card:
         "trained_beside": TRAINED_BESIDE.get(name, 0) if own else None,
         "remembered": REMEMBERED.get(name, 0),
         "presets": {pair: dict(values) for pair, values in method.presets.items()},
+        "variants": {
+            form: {pair: dict(values) for pair, values in presets.items()} for form, presets in method.variants.items()
+        },
         "fields": {field: _setting(info) for field, info in method.model_fields.items() if field != "name"},
     }
 

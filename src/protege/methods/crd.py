@@ -19,9 +19,10 @@ class CRD(Method):
     family: ClassVar[str] = "relations"
     paper: ClassVar[str] = "Tian et al. 2020, Contrastive Representation Distillation. arXiv:1910.10699"
     formula: ClassVar[str] = (
-        "ce_weight * CE(labels) + contrast_weight * both directions of -mean_b [log h+ / (h+ + K/N) + sum over K of "
-        "log (K/N) / (h- + K/N)], "
-        "h = exp(e_s . e_t / temperature) / Z, e = unit embeddings, remembered for every image"
+        "ce_weight * CE(labels) + contrast_weight * both directions of -mean over images of "
+        "[log(h+ / (h+ + K/N)) + sum over K negatives of log((K/N) / (h- + K/N))]; "
+        "h = exp(e_s . e_t / temperature) / Z, h+ of an image with itself, h- with a negative, e unit embeddings of which "
+        "one side's are remembered; K = negatives, N = training images, Z = N * mean of exp(...) in the first batch"
     )
     source: ClassVar[str] = "weight .8, K 16384, temperature .07, momentum .5, 128 dimensions: the authors' code"
 

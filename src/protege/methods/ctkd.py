@@ -29,7 +29,9 @@ class CTKD(Method):
     lowest: float = Field(default=1.0, gt=0, description="least temperature")
     highest: float = Field(default=21.0, gt=0, description="greatest temperature")
     ramp_epochs: int = Field(
-        default=10, ge=0, description="epochs until the temperature opposes the student at full strength"
+        default=10,
+        ge=0,
+        description="epochs until the temperature opposes the student at full strength; at most half of the run",
     )
     kd_weight: float = Field(default=0.9, ge=0, description="weight of the teacher's word")
     ce_weight: float = Field(default=0.1, ge=0, description="weight of the labels")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,12 @@ from protege.methods.base import (
 from protege.methods.ls import standardised
 
 
+def standardised_preset(weight: float, others: float, temperature: float = 2) -> dict[str, Any]:
+    """Settings of the LSKD authors, who multiply both of DKD's weights, 1 and `others`, by a weight for each pair."""
+    weights = {"target_weight": weight, "others_weight": weight * others}
+    return {"standardise": True, "temperature": temperature, **weights}
+
+
 class DKD(Method):
     """Weigh what the teacher says of the right class apart from what it says of the others.
 
@@ -30,10 +36,14 @@ class DKD(Method):
     family: ClassVar[str] = "logits"
     paper: ClassVar[str] = "Zhao et al. 2022, Decoupled Knowledge Distillation. arXiv:2203.08679"
     formula: ClassVar[str] = (
-        "ce_weight * CE(labels) + T^2 * (target_weight * KL(right, rest) + others_weight * KL among the wrong)"
+        "ce_weight * CE(labels) + w * T^2 * (target_weight * KL([t_y, 1 - t_y] || [s_y, 1 - s_y]) + others_weight * "
+        "KL(t' || s')), t and s the probabilities at T, y the right class, t' and s' without it and normalised anew; "
+        "w = min(1, epoch / warmup_epochs), epochs from 1"
     )
-    source: ClassVar[str] = "the authors' CIFAR-100 configurations"
-    presets: ClassVar[Mapping[str, Mapping[str, float]]] = {
+    source: ClassVar[str] = (
+        "the authors' CIFAR-100 configurations; with `standardise`: the names of the LSKD authors' log files"
+    )
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "resnet56 -> resnet20": {"others_weight": 2},
         "resnet110 -> resnet32": {"others_weight": 2},
         "resnet32x4 -> resnet8x4": {"others_weight": 8},
@@ -46,14 +56,37 @@ class DKD(Method):
         "wrn_40_2 -> wrn_16_2": {"others_weight": 6},
         "wrn_40_2 -> wrn_40_1": {"others_weight": 6},
     }
+    variants: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
+        "standardised": {
+            "resnet56 -> resnet20": standardised_preset(18, 2, temperature=3),
+            "resnet110 -> resnet20": standardised_preset(15, 2),
+            "resnet110 -> resnet32": standardised_preset(15, 2),
+            "resnet32x4 -> resnet8x4": standardised_preset(9, 8),
+            "resnet32x4 -> shufflenet_v2": standardised_preset(9, 8),
+            "resnet32x4 -> wrn_16_2": standardised_preset(9, 2),
+            "resnet32x4 -> wrn_40_2": standardised_preset(9, 8),
+            "wrn_40_2 -> wrn_16_2": standardised_preset(12, 2),
+            "wrn_40_2 -> wrn_40_1": standardised_preset(12, 2),
+            "wrn_40_2 -> resnet8x4": standardised_preset(18, 2),
+            "wrn_40_2 -> mobilenet_v2_half": standardised_preset(15, 2),
+            "vgg13 -> vgg8": standardised_preset(15, 2),
+            "vgg13 -> mobilenet_v2_half": standardised_preset(9, 2, temperature=3),
+            "resnet50 -> mobilenet_v2_half": standardised_preset(15, 2),
+        }
+    }
 
     name: Literal["dkd"] = "dkd"
     target_weight: float = Field(default=1.0, ge=0, description="right class against the rest")
     others_weight: float = Field(default=8.0, ge=0, description="comparison among the wrong classes; 2, 6 or 8 by pair")
     temperature: float = Field(default=4.0, gt=0, description="divides both logits before the softmax")
-    warmup_epochs: int = Field(default=20, ge=0, description="epochs over which both parts grow to their weight")
+    warmup_epochs: int = Field(
+        default=20, ge=0, description="epochs over which both parts grow to their weight; at most half of the run"
+    )
     ce_weight: float = Field(default=1.0, ge=0, description="weight of the labels")
-    standardise: bool = Field(default=False, description="give both logits mean 0 and deviation 1 first, as in `ls`")
+    standardise: bool = Field(
+        default=False,
+        description="give both logits mean 0 and deviation 1 first, as in `ls`; nearly mute without the weights of its presets",
+    )
 
     def terms(
         self, student: Outputs, teacher: Outputs, batch: Batch, adapters: nn.Module, progress: Progress

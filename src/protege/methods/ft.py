@@ -8,7 +8,7 @@ from pydantic import Field
 
 from protege.lazy import F, Tensor, nn
 from protege.methods.base import Batch, Method, Outputs, Progress, Shapes
-from protege.methods.stages import chosen_pair, pair_of, same_size, warmup
+from protege.methods.stages import chosen_pair, pair_of, same_size
 
 
 class FT(Method):
@@ -26,7 +26,10 @@ class FT(Method):
         "ce_weight * CE(labels), and first MSE(decoder(encoder(F_t)), F_t), then factor_weight * "
         "mean |unit(translator(F_s)) - unit(encoder(F_t))|"
     )
-    source: ClassVar[str] = "rate .5, weight 500 and 5 epochs of paraphrasing: the authors' code for CIFAR"
+    source: ClassVar[str] = (
+        "rate .5, weight 500 and 5 epochs of paraphrasing: the authors' code for CIFAR; the paraphraser's squared error is "
+        "the comparison's of CRD (2019), where the authors take the absolute one"
+    )
 
     name: Literal["ft"] = "ft"
     factor_weight: float = Field(default=500.0, ge=0, description="weight of the factors")
@@ -47,7 +50,7 @@ class FT(Method):
     ) -> dict[str, Tensor]:
         mine, theirs = pair_of(student, teacher, *chosen_pair(student, teacher, -1))
         labels = self.ce_weight * self.label_loss(student.logits, batch)
-        if progress.epoch < warmup(self.paraphraser_epochs, progress.epochs):
+        if progress.epoch < progress.shortened(self.paraphraser_epochs):
             _, rebuilt = adapters(None, theirs)
             return {"labels": labels, "paraphraser": F.mse_loss(rebuilt.to(theirs.dtype), theirs)}
         factors = [factor.to(mine.dtype) for factor in adapters(mine, theirs)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -27,7 +28,23 @@ class LS(Method):
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + kd_weight * T^2 * KL(z(teacher) at T || z(student) at T), z = (x - mean) / std"
     )
-    source: ClassVar[str] = "the authors' CIFAR-100 recipe for KD: T 2, .1, 9"
+    source: ClassVar[str] = "the authors' CIFAR-100 recipe for KD: T 2, .1, 9; presets: the names of their log files"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "resnet56 -> resnet20": {"temperature": 2, "kd_weight": 9},
+        "resnet110 -> resnet20": {"temperature": 4, "kd_weight": 12},
+        "resnet110 -> resnet32": {"temperature": 2, "kd_weight": 9},
+        "resnet32x4 -> resnet8x4": {"temperature": 2, "kd_weight": 9},
+        "wrn_40_2 -> wrn_16_2": {"temperature": 2, "kd_weight": 9},
+        "wrn_40_2 -> wrn_40_1": {"temperature": 2, "kd_weight": 9},
+        "vgg13 -> vgg8": {"temperature": 3, "kd_weight": 9},
+        "vgg13 -> mobilenet_v2_half": {"temperature": 3, "kd_weight": 9},
+        "resnet50 -> mobilenet_v2_half": {"temperature": 3, "kd_weight": 1},
+        "resnet32x4 -> shufflenet_v2": {"temperature": 2, "kd_weight": 9},
+        "resnet32x4 -> wrn_16_2": {"temperature": 3, "kd_weight": 9},
+        "resnet32x4 -> wrn_40_2": {"temperature": 3, "kd_weight": 9},
+        "wrn_40_2 -> resnet8x4": {"temperature": 2, "kd_weight": 9},
+        "wrn_40_2 -> mobilenet_v2_half": {"temperature": 3, "kd_weight": 9},
+    }
 
     name: Literal["ls"] = "ls"
     temperature: float = Field(default=2.0, gt=0, description="divides both standardised logits before the softmax")

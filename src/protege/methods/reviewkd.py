@@ -32,6 +32,7 @@ class ReviewKD(Method):
         "resnet32x4 -> resnet8x4": {"review_weight": 5.0},
         "resnet32x4 -> shufflenet_v1": {"review_weight": 5.0},
         "resnet32x4 -> shufflenet_v2": {"review_weight": 8.0},
+        "wrn_40_2 -> shufflenet_v1": {"review_weight": 5.0},
         "wrn_40_2 -> wrn_16_2": {"review_weight": 5.0},
         "wrn_40_2 -> wrn_40_1": {"review_weight": 5.0},
     }
@@ -42,7 +43,9 @@ class ReviewKD(Method):
         ge=0,
         description="weight of the fused maps, all levels together; does not carry over between pairs",
     )
-    warmup_epochs: int = Field(default=20, ge=0, description="epochs in which that weight grows")
+    warmup_epochs: int = Field(
+        default=20, ge=0, description="epochs in which that weight grows; at most half of the run"
+    )
     ce_weight: float = Field(default=1.0, ge=0, description="weight of the labels")
 
     def adapters(self, student: Shapes, teacher: Shapes) -> nn.Module:

@@ -23,7 +23,10 @@ class SRRL(Method):
         "ce_weight * CE(labels) + feature_weight * MSE(g(f_s), f_t) + regression_weight * "
         "MSE(teacher's classifier(g(f_s)), z_t)"
     )
-    source: ClassVar[str] = "both weights 1: the authors' code, and the CIFAR-100 comparison of SimKD (2022)"
+    source: ClassVar[str] = (
+        "both weights 1: the authors' code and the CIFAR-100 comparison of SimKD (2022); g of pooled features as in the "
+        "latter, while the authors project the map and pool what comes out"
+    )
 
     name: Literal["srrl"] = "srrl"
     feature_weight: float = Field(default=1.0, ge=0, description="weight of the pooled features")

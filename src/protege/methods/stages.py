@@ -111,8 +111,3 @@ def classifier_over(network: Described, width: int, owner: str) -> Classifier:
             "`stages:` of the model's configuration, or choose another network."
         )
     return classifier
-
-
-def warmup(wanted: int, epochs: int) -> int:
-    """Epochs of a first phase: as wanted, but at most half of the run, so that short runs learn the task too."""
-    return min(wanted, epochs // 2)

@@ -25,12 +25,16 @@ class Sum(Method):
     """Any methods together. The labels count once, with this method's own `ce_weight` and `label_smoothing`.
 
     A part that changes the deployed student (as `simkd` does) changes what all parts see as the student's logits.
-    Beside `dml`, the other parts teach the first student alone.
+    Beside `dml`, the other parts teach the first student alone. While a part prepares the student without labels (`ab`
+    and `fsp` in their first epochs), the labels and the other parts wait.
     """
 
     family: ClassVar[str] = "many"
     paper: ClassVar[str] = "those of its parts"
-    formula: ClassVar[str] = "ce_weight * CE(labels) + sum over parts of weight * their terms other than the labels"
+    formula: ClassVar[str] = (
+        "ce_weight * CE(labels) + sum over parts of weight * their terms other than the labels; "
+        "while a part prepares the student, that part's terms alone"
+    )
     source: ClassVar[str] = "the parts' own defaults; labels 1"
 
     name: Literal["sum"] = "sum"
@@ -77,6 +81,9 @@ class Sum(Method):
             named[label] = part
         return list(named.items())
 
+    def prepares(self, progress: Progress) -> bool:
+        return any(part.method.prepares(progress) for part in self.parts)
+
     def adapters(self, student: Shapes, teacher: Shapes) -> nn.Module:
         return nn.ModuleDict({f"of_{label}": part.method.adapters(student, teacher) for label, part in self.labelled()})
 
@@ -84,13 +91,19 @@ class Sum(Method):
         self, student: Outputs, teacher: Outputs, batch: Batch, adapters: nn.Module, progress: Progress
     ) -> dict[str, Tensor]:
         student = replace(student, logits=self.predict(student, adapters))
-        learners = student.members or (student,)
-        labels = torch.stack([self.label_loss(learner.logits, batch) for learner in learners]).sum()
-        terms = {"labels": self.ce_weight * labels}
+        preparing = self.prepares(progress)
+        terms = {} if preparing else {"labels": self.ce_weight * self._labels(student, batch)}
         for label, part in self.labelled():
+            if preparing and not part.method.prepares(progress):
+                continue
             own = part.method.terms(student, teacher, batch, adapters.get_submodule(f"of_{label}"), progress)
             terms |= {f"{label}.{term}": part.weight * value for term, value in own.items() if term != "labels"}
         return terms
+
+    def _labels(self, student: Outputs, batch: Batch) -> Tensor:
+        """Of all peers together."""
+        learners = student.members or (student,)
+        return torch.stack([self.label_loss(learner.logits, batch) for learner in learners]).sum()
 
     def predict(self, student: Outputs, adapters: nn.Module) -> Tensor:
         for label, part in self.labelled():
