@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from protege.report.sections.grids import grids
 from report_cases import findings
 
 from protege.report.material import collect
 from protege.report.page.blocks import Figures
 from protege.report.page.table import Table
-from protege.report.sections.grids import grids
 from protege.study.findings import Grid
 from protege.study.findings.summaries import summary_of
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from protege.errors import ConfigError, RunError
-from protege.report.tables.selection import last, plain
+from protege.report.page.table import last, plain
 from protege.runs import Run
 from protege.runs.config import RunConfig, canonical
 

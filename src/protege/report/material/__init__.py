@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 from protege.errors import ProtegeError
 from protege.report.material.curves import Curve, curves_of
 from protege.report.material.evaluations import Confused, Detail, Split, detail_of, most_confused
-from protege.report.material.pictures import Picture, pictures
+from protege.report.material.pictures import pictures
 from protege.report.material.subjects import Subject, subjects
+from protege.report.page.blocks import Picture
 from protege.study.findings import Effect, Findings
 
 CONFUSED, PICTURED = 8, 6
@@ -39,9 +41,13 @@ class Material:
     focus: Focus | None
     unread: tuple[str, ...]  # what could not be read, and why
 
-    def subject(self, cell: str) -> Subject:
-        """The one of this cell."""
-        return next(one for one in self.subjects if one.id == f"cell/{cell}")
+    @cached_property
+    def known(self) -> dict[str, Subject]:
+        """By id."""
+        return {one.id: one for one in self.subjects}
+
+    def style(self, subject: str) -> str:
+        return self.known[subject].style if subject in self.known else ""
 
 
 def collect(findings: Findings, root: Path, data_dir: Path | None = None, with_pictures: bool = True) -> Material:

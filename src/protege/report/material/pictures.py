@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +16,9 @@ from protege.data.progress import silent
 from protege.errors import ProtegeError
 from protege.evaluate import logits_of
 from protege.report.material.evaluations import Confused, Detail
+from protege.report.page.blocks import Picture
 
 SIDE = 64  # pixels at most: a report is to stay small
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One image, ready for a page."""
-
-    source: str  # a data URI
-    label: str
-    said: str
-    wrong: int  # runs that said so
-    runs: int
 
 
 def pictures(

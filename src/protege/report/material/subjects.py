@@ -50,6 +50,11 @@ class Subject:
         return ", ".join(dict.fromkeys(row.device for row in self.rows if row.device and row.state == "finished"))
 
 
+def hardware(shown: Iterable[Subject]) -> str:
+    found = list(dict.fromkeys(one.hardware for one in shown if one.hardware))
+    return f"Hardware: {'; '.join(found)}." if found else ""
+
+
 def subjects(findings: Findings) -> tuple[Subject, ...]:
     """Teachers first, then cells in the order of the study."""
     styles = _styles(findings.cells)

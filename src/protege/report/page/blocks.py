@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from protege.report.material.pictures import Picture
 from protege.report.page.table import Table
 
 
@@ -33,6 +32,17 @@ class Figures:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """One image that was taken for another class."""
+
+    source: str  # a data URI
+    label: str
+    said: str
+    wrong: int  # runs that said so
+    runs: int
+
+
+@dataclass(frozen=True)
 class Gallery:
     """A row of pictures for each group."""
 
@@ -54,6 +64,7 @@ class Section:
     anchor: str
     title: str
     blocks: Sequence[Block]
+    data: Sequence[Table] = ()  # behind its charts: written as CSV, printed nowhere
 
 
 @dataclass(frozen=True)
@@ -69,8 +80,11 @@ class Page:
     warnings: Sequence[str]
     sections: Sequence[Section]
     made: str
-    data: Sequence[Table] = field(default=())  # behind the charts
 
     @property
     def tables(self) -> list[Table]:
         return [block for section in self.sections for block in section.blocks if isinstance(block, Table)]
+
+    @property
+    def data(self) -> list[Table]:
+        return [table for section in self.sections for table in section.data]

@@ -1,21 +1,64 @@
-"""The one place where rows become Markdown, CSV and LaTeX. HTML takes the same `said` through the page's template."""
+"""The one place where a page becomes Markdown, and its tables CSV and LaTeX. HTML takes the same `said` through the template."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
+from collections.abc import Iterator
 
+from protege.report.page.blocks import Block, Bullets, Code, Page, Section, Words
 from protege.report.page.table import Column, Estimate, Range, Row, Table, Value, for_reading, said, with_hardware
-
-NUMBERS = ("count", "number", "p", "estimate", "range")
 
 # ---- Markdown ----
 
 
+def markdown_page(page: Page) -> str:
+    """The words and the tables; curves and diagrams are in the page."""
+    parts = [f"**{markdown_text(page.first_line)}**"] if page.first_line else []
+    parts += [f"# {markdown_text(page.title)}", markdown_text(page.question), f"**{markdown_text(page.answer)}**"]
+    parts.append("\n".join(f"- {name}: {markdown_text(value)}" for name, value in page.facts))
+    if page.warnings:
+        parts += ["What weakens this:", _bullets(Bullets(page.warnings))]
+    for section in page.sections:
+        parts += _section(section)
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _section(section: Section) -> Iterator[str]:
+    said_here = [text for block in section.blocks if (text := _markdown_block(block, section.title))]
+    if said_here:
+        yield f"## {markdown_text(section.title)}"
+        yield from said_here
+
+
+def _markdown_block(block: Block, above: str) -> str:
+    """`above`: the title of the section, which a table of the same name does not repeat."""
+    if isinstance(block, Table):
+        title = "" if block.title == above else f"### {markdown_text(block.title)}\n\n"
+        return f"{title}{markdown(block)}\n{markdown_text(for_reading(block).note)}".rstrip()
+    if isinstance(block, Words):
+        return markdown_text(block.text)
+    if isinstance(block, Bullets):
+        return _bullets(block)
+    return _fenced(block.text) if isinstance(block, Code) else ""
+
+
+def _bullets(block: Bullets) -> str:
+    return "\n".join(f"- {markdown_text(item)}" for item in block.items)
+
+
+def _fenced(code: str) -> str:
+    """Longer than any fence inside."""
+    fence = "```"
+    while fence in code:
+        fence += "`"
+    return f"{fence}\n{code.rstrip()}\n{fence}"
+
+
 def markdown(table: Table) -> str:
     shown = for_reading(table)
-    aligned = ["---:" if column.kind in NUMBERS else ":---" for column in shown.columns]
+    aligned = ["---:" if column.numeric else ":---" for column in shown.columns]
     head = [_line([markdown_text(column.name) for column in shown.columns]), _line(aligned)]
     return "\n".join([*head, *(_markdown_row(shown, row) for row in shown.rows)]) + "\n"
 
@@ -92,7 +135,7 @@ FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{"  # a
 def latex(table: Table) -> str:
     """Its first line says which packages it needs: booktabs and graphicx, or longtable where the rows fill more than a page."""
     shown = for_reading(table)
-    letters = "".join("r" if column.kind in NUMBERS else "l" for column in shown.columns)
+    letters = "".join("r" if column.numeric else "l" for column in shown.columns)
     head = _latex_row([latex_text(column.name) for column in shown.columns])
     rows = [_latex_row(_latex_cells(shown, row)) for row in shown.rows]
     title, note = latex_text(shown.title), latex_text(shown.note)

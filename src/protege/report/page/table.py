@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from protege.study.findings import Interval, Summary
 
 Kind = Literal["text", "count", "number", "p", "estimate", "range"]
+Thing = TypeVar("Thing")
 
 
 class Estimate(NamedTuple):
@@ -34,6 +35,10 @@ class Column:
     decimals: int = 2
     signed: bool = False  # a difference: + or - before it
 
+    @property
+    def numeric(self) -> bool:
+        return self.kind != "text"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -51,7 +56,40 @@ class Table:
     rows: tuple[Row, ...]
     note: str = ""
     long: bool = False  # with a filter, however few its rows
-    only_data: bool = field(default=False)  # behind a chart: written as CSV, printed nowhere
+
+
+class Dress(NamedTuple):
+    """What a row says of its figures, and how it looks."""
+
+    hardware: str = ""
+    style: str = ""
+    marked: bool = False
+
+
+def table_of(
+    name: str,
+    title: str,
+    things: Iterable[Thing],
+    columns: Sequence[tuple[str | Column, Callable[[Thing], Value]]],
+    note: str = "",
+    dress: Callable[[Thing], Dress] = lambda _: Dress(),
+    long: bool = False,
+) -> Table:
+    """A row for each thing; a column is what it is called (text, unless it says more) and how it is read.
+
+    Columns in which nothing is known are left out; the first stays, for it names the rows.
+    """
+    rows = [(dress(one), tuple(read(one) for _, read in columns)) for one in things]
+    kept = [place for place in range(len(columns)) if place == 0 or any(row[place] is not None for _, row in rows)]
+    heads = (columns[place][0] for place in kept)
+    return Table(
+        name,
+        title,
+        tuple(Column(head) if isinstance(head, str) else head for head in heads),
+        tuple(Row(tuple(row[place] for place in kept), *dressed) for dressed, row in rows),
+        note,
+        long,
+    )
 
 
 def estimate(summary: Summary | None) -> Estimate | None:
@@ -119,17 +157,6 @@ def sort_key(value: Value) -> float | str | None:
     return value
 
 
-def trimmed(table: Table) -> Table:
-    """Without columns in which nothing is known; the first stays, for it names the rows."""
-    kept = [
-        number
-        for number in range(len(table.columns))
-        if number == 0 or any(row.values[number] is not None for row in table.rows)
-    ]
-    rows = tuple(replace(row, values=tuple(row.values[number] for number in kept)) for row in table.rows)
-    return replace(table, columns=tuple(table.columns[number] for number in kept), rows=rows)
-
-
 def hardware_of(table: Table) -> list[str]:
     return list(dict.fromkeys(row.hardware for row in table.rows if row.hardware))
 
@@ -154,6 +181,18 @@ def sentence(*parts: str) -> str:
     return " ".join(part for part in parts if part)
 
 
-def headed(names: Sequence[str | Column]) -> tuple[Column, ...]:
-    """Plain names are columns of text."""
-    return tuple(Column(name) if isinstance(name, str) else name for name in names)
+# ---- varied values, as a study's file says them ----
+
+
+def plain(value: Any) -> str:
+    """`0.5`, `fitnet`, `[1, 2]`."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def last(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def varied(values: Mapping[str, Any]) -> str:
+    """`temperature 4, kd_weight 0.9`."""
+    return ", ".join(f"{last(path)} {plain(value)}" for path, value in values.items())

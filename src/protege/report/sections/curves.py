@@ -17,10 +17,9 @@ from protege.report.material.curves import (
     TRAIN_LOSS,
     Curve,
 )
-from protege.report.material.subjects import Panel, Subject, panels
+from protege.report.material.subjects import Panel, Subject, hardware, panels
 from protege.report.page.blocks import Block, Figures, Section, Words
-from protege.report.page.table import number, numbers
-from protege.report.sections.answer import hardware
+from protege.report.page.table import Column, Dress, Range, Table, number, numbers, table_of
 
 UNITS = {TRAIN_ACCURACY: "%", HELDOUT_ACCURACY: "%"}
 COMPARED = (HELDOUT_ACCURACY, HELDOUT_LOSS, TRAIN_ACCURACY)
@@ -46,7 +45,7 @@ def curves(material: Material) -> Section | None:
     blocks += [
         Figures(drawings, caption, folded=f"Curves of {name}" if folded else "") for name, drawings, caption in singly
     ]
-    return Section("curves", "Curves", blocks)
+    return Section("curves", "Curves", blocks, [_behind(material)])
 
 
 # ---- arms against each other ----
@@ -125,3 +124,30 @@ def _terms(terms: Mapping[str, Curve]) -> list[Series]:
     return [
         series(name, curve, f"hue{place % 7} dash{place // 7 % 3}") for place, (name, curve) in enumerate(terms.items())
     ]
+
+
+# ---- behind them ----
+
+
+def _behind(material: Material) -> Table:
+    """The figures of every line, for those who want to draw their own."""
+    points: list[tuple[Subject, str, Curve, int]] = [
+        (one, name, curve, place)
+        for one in material.subjects
+        for name, curve in material.curves.get(one.id, {}).items()
+        for place in range(len(curve.epochs))
+    ]
+    return table_of(
+        "curves",
+        "Curves",
+        points,
+        [
+            ("network", lambda at: at[0].label),
+            ("quantity", lambda at: at[1]),
+            (Column("epoch", "count"), lambda at: at[2].epochs[at[3]]),
+            (Column("mean", "number", 6), lambda at: at[2].mean[at[3]]),
+            (Column("lowest to highest seed", "range", 6), lambda at: Range(at[2].low[at[3]], at[2].high[at[3]])),
+            (Column("seeds", "count"), lambda at: at[2].n),
+        ],
+        dress=lambda at: Dress(at[0].hardware),
+    )

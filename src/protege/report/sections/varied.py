@@ -12,44 +12,123 @@ from markupsafe import Markup
 from protege.report.figures.heat import Field, heat
 from protege.report.figures.lines import Series, lines
 from protege.report.material import Material
-from protege.report.material.subjects import Subject
+from protege.report.material.subjects import Subject, hardware
 from protege.report.page.blocks import Block, Figures, Section, Words
-from protege.report.page.table import Column, estimate, said
-from protege.report.sections.answer import hardware
-from protege.report.tables.selection import budgets, candidates, last, plain, tested
-from protege.report.tables.selection import hardware_of_arm as where_measured
-from protege.study.findings import Grid, Summary, Values
+from protege.report.page.table import (
+    Column,
+    Dress,
+    Estimate,
+    Table,
+    estimate,
+    interval,
+    last,
+    plain,
+    said,
+    table_of,
+)
+from protege.report.page.table import varied as in_words
+from protege.report.sections.words import IMAGES
+from protege.study.findings import Candidate, Findings, Grid, Selection, Summary, Values
 
 Point = tuple[Values, Summary | None]
-IMAGES = {"heldout": "held-out", "test": "test"}
 
 
-def grids(material: Material) -> Section | None:
+def varied(material: Material) -> Section | None:
     findings = material.findings
     if not findings.grids and not findings.selections:
         return None
-    blocks: list[Block] = []
-    for grid in findings.grids:
-        blocks += _figures(grid, material)
-    blocks += [candidates(findings, one, number) for number, one in enumerate(findings.selections, 1)]
+    blocks = [block for grid in findings.grids for block in _figures(grid, material)]
+    blocks += [_candidates(findings, one, number) for number, one in enumerate(findings.selections, 1)]
     ablations = [grid for grid in findings.grids if grid.split == "test"]
-    blocks += [
-        tested(grid, number, where_measured(material.subjects, findings, grid))
-        for number, grid in enumerate(ablations, 1)
-    ]
+    blocks += [_tested(grid, number, material) for number, grid in enumerate(ablations, 1)]
     if findings.selections and findings.budgets:
-        blocks.append(budgets(findings))
+        blocks.append(_budgets(findings))
     return Section("grids", "Varied values", blocks)
+
+
+# ---- tables ----
+
+
+def _candidates(findings: Findings, selection: Selection, number: int) -> Table:
+    """Every configuration that was tried, with the held-out accuracy of each selection seed."""
+    devices = {row.id: row.device for row in findings.runs}
+    paths = dict.fromkeys(path for one in selection.candidates for path in one.values)
+
+    def mean(one: Candidate) -> Estimate | None:
+        return None if one.mean is None else Estimate(one.mean, one.sd, len(selection.seeds))
+
+    def dress(one: Candidate) -> Dress:
+        places = dict.fromkeys(device for name in one.ids if (device := devices.get(name)))
+        return Dress(", ".join(places), marked=one.chosen)
+
+    return table_of(
+        f"selection_{number}",
+        f"Choice of {selection.cell}",
+        selection.candidates,
+        [
+            *((last(path), lambda one, path=path: plain(one.values.get(path, ""))) for path in paths),
+            *(
+                (Column(f"seed {seed}", "number"), lambda one, seed=seed: one.scores.get(seed))
+                for seed in selection.seeds
+            ),
+            (Column("held-out accuracy %", "estimate"), mean),
+            ("chosen", lambda one: "chosen" if one.chosen else None),
+        ],
+        f"{selection.heldout_images:,} held-out images, seeds that report nothing. {selection.sentence}",
+        dress,
+    )
+
+
+def _tested(grid: Grid, number: int, material: Material) -> Table:
+    """An ablation that was read on the test set: every configuration is reported."""
+    where = ", ".join(dict.fromkeys(one.hardware for one in _subjects(grid, material) if one.hardware))
+    return table_of(
+        f"grid_{number}",
+        f"Varied values of {_called(grid)}",
+        grid.points,
+        [
+            *((last(path), lambda point, path=path: plain(point[0].get(path, ""))) for path in grid.paths),
+            (Column("seeds", "count"), lambda point: point[1].n if point[1] else None),
+            (Column("test accuracy %", "estimate"), lambda point: estimate(point[1])),
+            (Column("95 % interval", "range"), lambda point: interval(point[1].interval) if point[1] else None),
+        ],
+        dress=lambda _: Dress(where),
+    )
+
+
+def _budgets(findings: Findings) -> Table:
+    return table_of(
+        "budgets",
+        "Tuning budgets",
+        findings.budgets,
+        [
+            ("arm", lambda one: one.arm),
+            ("pair", lambda one: one.pair),
+            (Column("configurations tried", "count"), lambda one: one.configurations),
+            (Column("selection runs", "count"), lambda one: one.runs),
+        ],
+        "One configuration: nothing was tuned.",
+    )
+
+
+# ---- drawn ----
+
+
+def _called(grid: Grid) -> str:
+    return f"{grid.arm}, {grid.pair}" if grid.pair else grid.arm
+
+
+def _subjects(grid: Grid, material: Material) -> list[Subject]:
+    return [one for one in material.subjects if one.arm is not None and (one.arm, one.pair) == (grid.arm, grid.pair)]
 
 
 def _figures(grid: Grid, material: Material) -> list[Block]:
     if not any(summary for _, summary in grid.points):
         return []
-    name = f"{grid.arm}{f', {grid.pair}' if grid.pair else ''}"
-    chosen = next(
-        (one.chosen for one in material.findings.selections if (one.arm, one.pair) == (grid.arm, grid.pair)), None
-    )
-    drawn = _drawings(grid, name, chosen, _style(grid, material))
+    name, own = _called(grid), _subjects(grid, material)
+    selections = material.findings.selections
+    chosen = next((one.chosen for one in selections if (one.arm, one.pair) == (grid.arm, grid.pair)), None)
+    drawn = _drawings(grid, name, chosen, own[0].style if own else "hue0")
     if not drawn:
         return [Words(f"{name} varies {', '.join(map(last, grid.paths))}: see the table.")]
     seeds = sorted({summary.n for _, summary in grid.points if summary})
@@ -60,18 +139,9 @@ def _figures(grid: Grid, material: Material) -> list[Block]:
     )
     caption = (
         f"{name}: {IMAGES[grid.split]} accuracy in percent, {'/'.join(map(str, seeds))} {'seed' if seeds == [1] else 'seeds'} a point"
-        f"{', the chosen one marked' if chosen else ''}.{luck} {hardware(_subjects(grid, material))}"
+        f"{', the chosen one marked' if chosen else ''}.{luck} {hardware(own)}"
     )
     return [Figures(drawn, caption)]
-
-
-def _subjects(grid: Grid, material: Material) -> list[Subject]:
-    keys = {f"cell/{cell.key}" for cell in material.findings.cells if (cell.arm, cell.pair) == (grid.arm, grid.pair)}
-    return [one for one in material.subjects if one.id in keys]
-
-
-def _style(grid: Grid, material: Material) -> str:
-    return next((one.style for one in _subjects(grid, material)), "hue0")
 
 
 def _drawings(grid: Grid, name: str, chosen: Values | None, style: str) -> list[Markup]:
@@ -190,6 +260,7 @@ def _field(point: Point | None, chosen: Values | None) -> Field | None:
     if summary is None:
         return None
     shown = said(estimate(summary), Column("", "estimate"))
-    named = ", ".join(f"{last(path)} {plain(value)}" for path, value in values.items())
     spread = f"± {summary.sd:.2f}" if summary.sd is not None else ""
-    return Field(summary.mean, f"{summary.mean:.2f}", spread, f"{named}: {shown}, n {summary.n}", values == chosen)
+    return Field(
+        summary.mean, f"{summary.mean:.2f}", spread, f"{in_words(values)}: {shown}, n {summary.n}", values == chosen
+    )

@@ -1,0 +1,71 @@
+"""Published figures beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from protege.report.material import Material
+from protege.report.page.blocks import Block, Bullets, Section, Words
+from protege.report.page.table import Column, Dress, Estimate, Table, interval, table_of
+from protege.report.sections.words import IMAGES, SPREAD, decimals
+from protege.study.findings import Findings, PublishedRow
+
+DIFFERENCES = ", and of a difference that of the differences of same seeds"
+
+
+def published(material: Material) -> Section | None:
+    """Of a study that has nothing published beside it, its notes alone."""
+    findings = material.findings
+    if not findings.published:
+        return Section("published", "Notes", [Bullets(findings.notes)]) if findings.notes else None
+    blocks: list[Block] = []
+    if findings.scale == "reduced":
+        blocks.append(
+            Words(
+                "The measured figures are those of the reduced form, the published ones are of the full study, "
+                "so they are not expected to agree."
+            )
+        )
+    measures = {measure.name: measure for measure in findings.measures}
+    in_points = [one for one in findings.published if decimals(measures.get(one.measure)) == 2]
+    in_units = [one for one in findings.published if one not in in_points]
+    tables = (
+        _table(findings, "published", "Percent and points", 2, in_points),
+        _table(findings, "published_in_units", "Units of the measure", 4, in_units),
+    )
+    blocks += [table for table in tables if table.rows]
+    if findings.notes:
+        form = ", in the full form" if findings.scale == "reduced" else ""
+        blocks += [Words(f"What differs from the publication{form}:"), Bullets(findings.notes)]
+    return Section("published", "Published against measured", blocks)
+
+
+def _table(findings: Findings, name: str, unit: str, places: int, those: Sequence[PublishedRow]) -> Table:
+    labels = {measure.name: measure.label for measure in findings.measures}
+    machines = (one.processor if one.device == "cpu" else one.device for one in findings.hardware)
+    hardware = ", ".join(dict.fromkeys(machines))
+    return table_of(
+        name,
+        "Published against measured" + (f", {unit[0].lower()}{unit[1:]}" if places != 2 else ""),
+        those,
+        [
+            ("figure", lambda one: one.label),
+            ("measure", lambda one: labels.get(one.measure, one.measure)),
+            ("images", lambda one: IMAGES[one.split]),
+            (Column("published", "number", places), lambda one: one.published),
+            (Column("published sd", "number", places), lambda one: one.published_sd),
+            (Column("published seeds", "count"), lambda one: one.published_seeds),
+            (Column("measured", "estimate", places), _measured),
+            (Column("measured 95 % interval", "range", places), lambda one: interval(one.measured_interval)),
+            (Column("measured seeds", "count"), lambda one: one.measured_seeds),
+            (Column("measured minus published", "number", places, signed=True), lambda one: one.difference),
+            ("what it is", lambda one: one.note or None),
+        ],
+        f"{unit}. A published figure without a number of seeds did not say it. "
+        f"{SPREAD}{DIFFERENCES if any(one.against for one in those) else ''}.",
+        lambda one: Dress(hardware if one.measured is not None else ""),
+    )
+
+
+def _measured(one: PublishedRow) -> Estimate | None:
+    return None if one.measured is None else Estimate(one.measured, one.measured_sd, one.measured_seeds or 1)

@@ -1,0 +1,40 @@
+"""What measures, epochs, images and spreads are called, the same in every section. A new measure needs no line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from protege.report.material.subjects import Subject
+from protege.report.page.table import Column, Kind, Value, estimate, said
+from protege.study.findings import Measure, Summary, Which
+
+SHORT = {
+    "accuracy": "test accuracy %", "top5": "test top-5 %", "nll": "NLL", "brier": "Brier", "ece": "ECE %",
+    "scaled_nll": "NLL, temperature fitted", "scaled_ece": "ECE %, temperature fitted", "agreement": "agreement %",
+    "kl_t1": "KL at T 1", "kl_t4": "KL at T 4",
+}  # fmt: skip
+EPOCHS: dict[Which, str] = {"final": "last epoch", "best": "epoch that was best on held-out images"}
+IMAGES = {"test": "test", "heldout": "held-out"}
+SPREAD = "± is the sample standard deviation over seeds"
+
+
+def decimals(measure: Measure | None) -> int:
+    """Points to a hundredth; likelihoods and divergences are smaller numbers."""
+    return 2 if measure is None or measure.unit == "%" else 4
+
+
+def column(measure: Measure, kind: Kind = "estimate") -> Column:
+    name = SHORT.get(measure.name, f"{measure.label} {measure.unit}".strip())
+    return Column(name, kind, decimals(measure))
+
+
+def scored(measure: Measure | None, score: Which) -> tuple[Column, Callable[[Subject], Value]]:
+    """A column of a table of networks; without a measure, of accuracy."""
+    name = measure.name if measure else "accuracy"
+    head = column(measure) if measure else Column(SHORT[name], "estimate")
+    return head, lambda one: estimate(one.scores(score).get(name))
+
+
+def with_n(summary: Summary) -> str:
+    shown = said(estimate(summary), Column("accuracy", "estimate"))
+    return shown if summary.sd is None else f"{shown}, n {summary.n}"
