@@ -17,7 +17,7 @@ from protege.report.material import collect
 from protege.report.page.blocks import Page, Section
 from protege.report.page.formats import csv_text, latex, markdown
 from protege.report.page.html import html
-from protege.report.page.table import Column, Estimate, Range, Row, Table, headed, p_value, said, trimmed
+from protege.report.page.table import Column, Estimate, Range, Row, Table, p_value, said, table_of
 from protege.report.sections import page_of
 
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e-\d+)?")
@@ -92,7 +92,7 @@ def test_html_markdown_latex_and_csv_print_the_same_figures(tmp_path: Path) -> N
 TABLE = Table(
     "small",
     "Small",
-    headed(["name", Column("accuracy", "estimate"), Column("interval", "range", signed=True), Column("n", "count")]),
+    (Column("name"), Column("accuracy", "estimate"), Column("interval", "range", signed=True), Column("n", "count")),
     (
         Row(("a", Estimate(94.864, 0.1449, 5), Range(-0.081, 0.4), 21_282_122), GPU),
         Row(("b", Estimate(94.0, None, 1), None, None), GPU),
@@ -121,8 +121,10 @@ def test_hardware_is_said_once_where_it_is_the_same_and_in_every_row_where_it_is
 
 
 def test_a_column_in_which_nothing_is_known_is_left_out() -> None:
-    table = Table("t", "T", headed(["name", "top-5", "n"]), (Row(("a", None, "1")), Row(("b", None, None))))
-    assert [column.name for column in trimmed(table).columns] == ["name", "n"]
+    known = {"a": "1", "b": None}
+    table = table_of("t", "T", known, [("name", str), ("top-5", lambda _: None), ("n", known.__getitem__)])
+    assert [column.name for column in table.columns] == ["name", "n"]
+    assert [row.values for row in table.rows] == [("a", "1"), ("b", None)]
 
 
 def test_small_p_values_are_not_zero() -> None:
@@ -137,7 +139,7 @@ def test_a_negative_zero_is_not_printed() -> None:
 
 
 def named(name: str) -> Table:
-    return Table("t", name, headed(["name"]), (Row((name,)),), note=name)
+    return Table("t", name, (Column("name"),), (Row((name,)),), note=name)
 
 
 def test_markdown_shows_a_name_as_it_is() -> None:
@@ -169,7 +171,7 @@ def test_a_name_cannot_break_out_of_its_line() -> None:
 
 def test_a_long_table_needs_longtable_and_says_so() -> None:
     rows = tuple(Row((str(number),)) for number in range(50))
-    long = latex(Table("t", "T", headed(["name"]), rows))
+    long = latex(Table("t", "T", (Column("name"),), rows))
     assert long.startswith(r"% \usepackage{booktabs} \usepackage{longtable}")
     assert r"\begin{longtable}{l}" in long
 

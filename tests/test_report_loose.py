@@ -14,7 +14,8 @@ from protege.errors import ConfigError
 from protege.evaluate import evaluate
 from protege.report.loose.findings import findings_of
 from protege.report.material import collect
-from protege.report.page.html import html, markdown_page
+from protege.report.page.formats import markdown_page
+from protege.report.page.html import html
 from protege.report.sections import page_of
 from protege.runs.config import Place, check_run
 from protege.study.findings import Findings

@@ -12,8 +12,8 @@ from protege.report.material import collect
 from protege.report.material.curves import HELDOUT_ACCURACY, TERM, TRAIN_LOSS, curves_of
 from protege.report.material.evaluations import class_accuracy, detail_of, most_confused, pooled
 from protege.report.material.subjects import IN_ONE_CHART, Subject, panels, subjects
-from protege.report.tables.costs import teacher_seconds, teachers_by_key
-from protege.report.tables.results import architecture
+from protege.report.sections.costs import teacher_seconds
+from protege.report.sections.networks import architecture
 from protege.study.findings import Findings
 
 
@@ -124,14 +124,14 @@ def test_a_teacher_of_a_teacher_is_paid_for_too() -> None:
     taught = first.model_copy(update={"student_of": ("huge",)})
     known = subjects(found.model_copy(update={"teachers": (above, taught)}))
     student = next(one for one in known if one.id == "cell/kd")
-    assert teacher_seconds(student, teachers_by_key(known)) == 1300.0
+    assert teacher_seconds(student, {one.id: one for one in known}) == 1300.0
 
 
 def test_the_price_of_a_given_teacher_is_not_known() -> None:
     found = findings()
     given = found.teachers[0].model_copy(update={"given": True, "seconds": None})
     known = subjects(found.model_copy(update={"teachers": (given,)}))
-    assert teacher_seconds(next(one for one in known if one.id == "cell/kd"), teachers_by_key(known)) is None
+    assert teacher_seconds(next(one for one in known if one.id == "cell/kd"), {one.id: one for one in known}) is None
 
 
 @pytest.mark.parametrize(

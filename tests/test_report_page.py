@@ -12,11 +12,15 @@ from pathlib import Path
 import pytest
 from report_cases import ALONE, NASTY, TAUGHT, awkward, findings, many_arms, write_runs
 
+from protege.report.make import write_report
 from protege.report.material import collect
-from protege.report.page.html import html, markdown_page
+from protege.report.page.blocks import Figures
+from protege.report.page.formats import markdown_page
+from protege.report.page.html import html
+from protege.report.page.table import Table
 from protege.report.sections import page_of
-from protege.report.write import write_report
-from protege.study.findings import Findings, read
+from protege.study.findings import Findings, Measure, read
+from protege.study.findings.summaries import summary_of
 
 
 def page(found: Findings, root: Path) -> str:
@@ -110,6 +114,37 @@ def test_the_first_line_of_a_reduced_study_says_that_it_is_reduced(tmp_path: Pat
     without = first_words(page(findings(scale="reduced"), tmp_path))
     assert without.startswith("This is a reduced-scale run of the study. It shows that")
     assert first_words(page(findings(), tmp_path)) == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("unit", "needs_teacher", "section"), [("ms", False, "costs"), ("", False, "calibration"), ("%", True, "fidelity")]
+)
+def test_a_measure_that_is_declared_appears_by_itself(
+    unit: str, needs_teacher: bool, section: str, tmp_path: Path
+) -> None:
+    """Beside the known ones, in the table of its kind; a price is drawn against accuracy as well."""
+    declared = Measure(
+        name="novel",
+        label="novel figure",
+        unit=unit,
+        difference_unit="units",
+        higher_is_better=False,
+        needs_teacher=needs_teacher,
+    )
+    plain = findings()
+    cells = [
+        cell.model_copy(
+            update={"test": {"final": cell.test["final"] | {"novel": summary_of([4.0 + place, 6.0 + place])}}}
+        )
+        for place, cell in enumerate(plain.cells)
+    ]
+    found = plain.model_copy(update={"cells": tuple(cells), "measures": (*plain.measures, declared)})
+    made = next(one for one in page_of(collect(found, tmp_path)).sections if one.anchor == section)
+    table = next(block for block in made.blocks if isinstance(block, Table))
+    place = [column.name for column in table.columns].index(f"novel figure {unit}".strip())
+    assert [row.values[place] for row in table.rows if row.values[place]] == [(5.0, 2**0.5, 2), (6.0, 2**0.5, 2)]
+    drawn = [drawing for block in made.blocks if isinstance(block, Figures) for drawing in block.drawings]
+    assert any("novel figure, ms" in drawing for drawing in drawn) == (section == "costs")
 
 
 def test_the_first_line_of_an_unfinished_study_says_so(tmp_path: Path) -> None:

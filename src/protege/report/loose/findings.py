@@ -13,9 +13,8 @@ from protege import runs
 from protege.errors import ConfigError, RunError
 from protege.evaluate import fidelity, logits_of
 from protege.report.loose import grouping, provenance
-from protege.report.loose.arrange import Known, arranged, cell_key, teacher_key
 from protege.report.loose.explore import answer, explore
-from protege.report.loose.grouping import Group, Member, control_of, run_of
+from protege.report.loose.grouping import Group, Known, Member, arranged, cell_key, control_of, run_of, teacher_key
 from protege.runs import Run
 from protege.runs.config import TeacherConfig
 from protege.study.conduct.select import divergence, heldout_of

@@ -20,24 +20,21 @@ class Subject:
     id: str  # "teacher/KEY" or "cell/KEY": the keys alone may be the same
     label: str
     kind: Literal["teacher", "alone", "taught"]
-    arm: str | None  # None: a teacher
-    pair: str | None
+    of: TeacherFacts | Cell  # its seeds and scores
     facts: NetworkFacts
-    seeds: tuple[int, ...]
-    heldout: Mapping[Which, Summary]
-    test: Mapping[Which, Mapping[str, Summary]]
-    seconds: float | None
     teachers: tuple[str, ...]  # keys of those that taught it
-    reference: str | None  # key of the teacher with which it is compared
     rows: tuple[RunRow, ...]  # its reported runs
     style: str  # in charts
+    arm: str | None = None  # None: a teacher
+    pair: str | None = None
+    reference: str | None = None  # key of the teacher with which it is compared
 
     def scores(self, score: Which) -> Mapping[str, Summary]:
         """A given teacher has one score, whichever epoch it was."""
-        return self.test.get(score, self.test.get("final", {}) if self.kind == "teacher" else {})
+        return self.of.test.get(score, self.of.test.get("final", {}) if self.kind == "teacher" else {})
 
     def by_seed(self, score: Which, measure: str) -> dict[int, float]:
-        which = score if score in self.test else "final"
+        which = score if score in self.of.test else "final"
         return by_seed(self.rows, test_value(which, measure))
 
     @property
@@ -57,48 +54,37 @@ def hardware(shown: Iterable[Subject]) -> str:
 
 def subjects(findings: Findings) -> tuple[Subject, ...]:
     """Teachers first, then cells in the order of the study."""
-    styles = _styles(findings.cells)
-    taught_by = [_teacher(findings, one) for one in findings.teachers]
-    return (*taught_by, *(_cell(findings, cell, styles[cell.key]) for cell in findings.cells))
-
-
-def _teacher(findings: Findings, one: TeacherFacts) -> Subject:
-    return Subject(
-        id=f"teacher/{one.key}",
-        label=f"teacher {one.key}",
-        kind="teacher",
-        arm=None,
-        pair=None,
-        facts=one.network,
-        seeds=one.seeds,
-        heldout=one.heldout,
-        test=one.test,
-        seconds=one.seconds,
-        teachers=one.student_of,
-        reference=None,
-        rows=tuple(findings.rows(one.key, "teacher")),
-        style="teacher",
+    keys, styles = [one.key for one in findings.teachers], _styles(findings.cells)
+    teachers = (
+        Subject(
+            id=f"teacher/{one.key}",
+            label=f"teacher {one.key}",
+            kind="teacher",
+            of=one,
+            facts=one.network,
+            teachers=one.student_of,
+            rows=tuple(findings.rows(one.key, "teacher")),
+            style="teacher",
+        )
+        for one in findings.teachers
     )
-
-
-def _cell(findings: Findings, cell: Cell, style: str) -> Subject:
-    keys = [one.key for one in findings.teachers]
-    return Subject(
-        id=f"cell/{cell.key}",
-        label=cell.label,
-        kind="alone" if cell.alone else "taught",
-        arm=cell.arm,
-        pair=cell.pair,
-        facts=cell.student,
-        seeds=cell.seeds,
-        heldout=cell.heldout,
-        test=cell.test,
-        seconds=cell.seconds,
-        teachers=tuple(named(cell.teacher, keys)),
-        reference=cell.reference,
-        rows=tuple(findings.rows(cell.key)),
-        style=style,
+    students = (
+        Subject(
+            id=f"cell/{one.key}",
+            label=one.label,
+            kind="alone" if one.alone else "taught",
+            of=one,
+            facts=one.student,
+            teachers=tuple(named(one.teacher, keys)),
+            rows=tuple(findings.rows(one.key)),
+            style=styles[one.key],
+            arm=one.arm,
+            pair=one.pair,
+            reference=one.reference,
+        )
+        for one in findings.cells
     )
+    return (*teachers, *students)
 
 
 def named(several: str | None, keys: Sequence[str]) -> Iterable[str]:

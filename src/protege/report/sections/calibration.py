@@ -10,10 +10,9 @@ from protege.report.material.evaluations import Detail
 from protege.report.material.subjects import Subject, hardware
 from protege.report.page.blocks import Block, Figures, Section
 from protege.report.page.table import Column, Dress, Estimate, Table, number, said, table_of
-from protege.report.sections.words import IMAGES, SPREAD, scored
+from protege.report.sections.words import IMAGES, SEEDS, SPREAD, about, scored
 
 OPEN = 6  # reliability diagrams that are not folded away
-FIRST_CHOICES = ("accuracy", "top5")
 
 
 def calibration(material: Material) -> Section | None:
@@ -45,7 +44,7 @@ def _ece(found: Estimate) -> str:
 
 def _table(material: Material) -> Table:
     score = material.findings.score
-    shown = [one for one in material.findings.measures if not one.needs_teacher and one.name not in FIRST_CHOICES]
+    shown = [one for one in material.findings.measures if about(one) == "sure"]
     known = [one for one in material.subjects if one.scores(score)]
     fitted = any("scaled_nll" in one.scores(score) for one in known)
     return table_of(
@@ -54,7 +53,7 @@ def _table(material: Material) -> Table:
         known,
         [
             ("network", lambda one: one.label),
-            (Column("seeds", "count"), lambda one: len(one.seeds)),
+            SEEDS,
             *(scored(measure, score) for measure in shown),
         ],
         "On test images; lower is better. ECE: expected calibration error in 15 bins of equal width. "

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 
 from markupsafe import Markup
 
-from protege.report.figures.scatter import Dot, scatter
+from protege.report.figures.plots import Dot, scatter
 from protege.report.material import Material
 from protege.report.material.subjects import Panel, Subject, hardware, panels
 from protege.report.page.blocks import Figures, Section
 from protege.report.page.table import Column, Dress, Estimate, Table, sentence, table_of
-from protege.report.sections.words import scored, with_n
-from protege.study.findings import Findings
+from protege.report.sections.words import SEEDS, about, scored, with_n
+from protege.study.findings import Findings, Measure, Which
 
 Price = Callable[[Subject], tuple[float, float | None] | None]  # what it costs, and the part of it without the teacher
 
@@ -35,15 +35,15 @@ def teacher_seconds(subject: Subject, known: Mapping[str, Subject]) -> float | N
     for key in subject.teachers:
         one = known.get(f"teacher/{key}")
         above = teacher_seconds(one, known) if one else None
-        if one is None or one.seconds is None or above is None:
+        if one is None or one.of.seconds is None or above is None:
             return None
-        total += one.seconds + above
+        total += one.of.seconds + above
     return total
 
 
 def _together(one: Subject, known: Mapping[str, Subject]) -> float | None:
     taught = teacher_seconds(one, known)
-    return None if one.seconds is None or taught is None else one.seconds + taught
+    return None if one.of.seconds is None or taught is None else one.of.seconds + taught
 
 
 # ---- drawn ----
@@ -52,12 +52,16 @@ def _together(one: Subject, known: Mapping[str, Subject]) -> float | None:
 def _figure(panel: Panel, material: Material) -> Figures | None:
     def seconds(one: Subject) -> tuple[float, float | None] | None:
         together = _together(one, material.known)
-        return None if together is None else (together, one.seconds if one.teachers else None)
+        return None if together is None else (together, one.of.seconds if one.teachers else None)
 
     prices: list[tuple[str, Price]] = [
         ("parameters", lambda one: (one.facts.parameters, None) if one.facts.parameters else None),
         ("multiply-adds an image", lambda one: (one.facts.multiply_adds, None) if one.facts.multiply_adds else None),
         ("seconds of training", seconds),
+        *(
+            (f"{one.label}, {one.unit}", _measured(one.name, material.findings.score))
+            for one in _prices(material.findings)
+        ),
     ]
     drawn = [drawing for name, price in prices if (drawing := _drawing(panel, material, name, price)) is not None]
     if not drawn:
@@ -69,6 +73,18 @@ def _figure(panel: Panel, material: Material) -> Figures | None:
     return Figures(drawn, caption, title=panel.title)
 
 
+def _prices(findings: Findings) -> list[Measure]:
+    return [measure for measure in findings.measures if about(measure) == "price"]
+
+
+def _measured(measure: str, score: Which) -> Price:
+    def price(one: Subject) -> tuple[float, None] | None:
+        found = one.scores(score).get(measure)
+        return (found.mean, None) if found else None
+
+    return price
+
+
 def _drawing(panel: Panel, material: Material, name: str, price: Price) -> Markup | None:
     """None where all cost the same: there is nothing to choose."""
     dots = []
@@ -77,7 +93,7 @@ def _drawing(panel: Panel, material: Material, name: str, price: Price) -> Marku
         if accuracy is not None and found is not None:
             tooltip = f"{one.label}: {with_n(accuracy)} %, {found[0]:,.0f} {name}"
             dots.append(Dot(one.short, found[0], accuracy.mean, accuracy.sd, found[1], one.style, tooltip))
-    return scatter(dots, "", name, "test accuracy %") if len({dot.x for dot in dots}) > 1 else None
+    return scatter(dots, name, "test accuracy %") if len({dot.x for dot in dots}) > 1 else None
 
 
 # ---- the table ----
@@ -99,10 +115,11 @@ def _table(material: Material) -> Table:
         material.subjects,
         [
             ("network", lambda one: one.label),
-            (Column("seeds", "count"), lambda one: len(one.seeds)),
+            SEEDS,
             scored(None, findings.score),
             (Column("parameters", "count"), lambda one: one.facts.parameters),
             (Column("multiply-adds", "count"), lambda one: one.facts.multiply_adds),
+            *(scored(measure, findings.score) for measure in _prices(findings)),
             (Column("training s", "estimate", 1), _own_seconds),
             (
                 Column("its teachers' s", "number", 1),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from markupsafe import Markup
 
-from protege.report.figures.lines import Series, lines
+from protege.report.figures.plots import Series, lines
 from protege.report.material import Material
 from protege.report.material.curves import (
     HELDOUT_ACCURACY,

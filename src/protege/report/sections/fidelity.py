@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from protege.report.figures.scatter import Dot, scatter
+from protege.report.figures.plots import Dot, scatter
 from protege.report.material import Material
 from protege.report.material.subjects import Panel, hardware, panels
 from protege.report.page.blocks import Figures, Section
-from protege.report.page.table import Column, Dress, Table, table_of
-from protege.report.sections.words import SPREAD, scored, with_n
+from protege.report.page.table import Dress, Table, table_of
+from protege.report.sections.words import SEEDS, SPREAD, about, scored, with_n
 
 
 def fidelity(material: Material) -> Section | None:
@@ -29,14 +29,14 @@ def _near_and_right(panel: Panel, material: Material) -> Figures | None:
             dots.append(Dot(one.short, near.mean, right.mean, right.sd, None, one.style, tooltip))
     if len(dots) < 2:
         return None
-    drawn = scatter(dots, "", "agreement with the teacher %", "test accuracy %")
+    drawn = scatter(dots, "agreement with the teacher %", "test accuracy %")
     caption = f"Accuracy ± sd over seeds, against agreement with the teacher. {hardware(panel.subjects)}"
     return Figures([drawn], caption, title=panel.title)
 
 
 def _table(material: Material) -> Table:
     score = material.findings.score
-    near = [one for one in material.findings.measures if one.needs_teacher]
+    near = [one for one in material.findings.measures if about(one) == "teacher"]
     return table_of(
         "fidelity",
         "How near students are to their teachers",
@@ -44,7 +44,7 @@ def _table(material: Material) -> Table:
         [
             ("student", lambda one: one.label),
             ("compared with", lambda one: one.reference),
-            (Column("seeds", "count"), lambda one: len(one.seeds)),
+            SEEDS,
             *(scored(measure, score) for measure in near),
             scored(None, score),
         ],

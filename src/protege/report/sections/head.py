@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from protege.runs.display import duration
 from protege.report.material import Material
 from protege.report.material.subjects import Panel, panels, teachers_of
 from protege.report.page.blocks import Figures
@@ -12,6 +11,7 @@ from protege.report.page.table import number
 from protege.report.sections.effects import compared, forest_figure
 from protege.report.sections.networks import strips
 from protege.report.sections.words import EPOCHS
+from protege.runs.display import duration
 from protege.study.findings import Findings
 from protege.study.findings.answer import how_far, of_reduced_form
 

@@ -11,7 +11,7 @@ from protege.report.material.subjects import Panel, Subject, hardware, panels
 from protege.report.page.blocks import Figures, Section, Words
 from protege.report.page.table import Column, Dress, Range, Table, estimate, interval, table_of
 from protege.report.sections.effects import marked_ones
-from protege.report.sections.words import EPOCHS, SPREAD, scored, with_n
+from protege.report.sections.words import EPOCHS, SEEDS, SPREAD, scored, with_n
 from protege.study.findings import Findings, Summary, Which
 
 SHORT: dict[Which, str] = {"final": "last epoch", "best": "best epoch"}
@@ -50,7 +50,7 @@ def _strip_row(findings: Findings, one: Subject, tested: bool, label: str) -> St
     if tested:
         summary, values = one.scores(findings.score).get("accuracy"), one.by_seed(findings.score, "accuracy").values()
     else:
-        summary = one.heldout.get(findings.score)
+        summary = one.of.heldout.get(findings.score)
         values = [row.heldout[findings.score] for row in one.rows if findings.score in row.heldout]
     if summary is None:
         return None
@@ -84,15 +84,15 @@ def results(material: Material) -> Table:
             ("network", lambda one: one.label),
             ("kind", lambda one: one.kind),
             ("architecture", lambda one: architecture(one.facts.model)),
-            (Column("seeds", "count"), lambda one: len(one.seeds)),
+            SEEDS,
             (Column("seeds missing", "count"), lambda one: missing.get(one.id) or None),
-            (Column("held-out accuracy %", "estimate"), lambda one: estimate(one.heldout.get(score))),
+            (Column("held-out accuracy %", "estimate"), lambda one: estimate(one.of.heldout.get(score))),
             scored(None, score),
             (Column("95 % interval", "range"), between),
             (Column("lowest to highest seed", "range"), ends),
             (
                 Column(f"test accuracy % at the {SHORT[other]}", "estimate"),
-                lambda one: estimate(one.test.get(other, {}).get("accuracy")),
+                lambda one: estimate(one.of.test.get(other, {}).get("accuracy")),
             ),
             (Column("test top-5 %", "estimate"), lambda one: estimate(one.scores(score).get("top5"))),
             (Column("parameters", "count"), lambda one: one.facts.parameters),

@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from protege.report.figures.heat import Field, heat
-from protege.report.figures.lines import Series, lines
+from protege.report.figures.plots import Series, lines
 from protege.report.material import Material
 from protege.report.material.subjects import Subject, hardware
 from protege.report.page.blocks import Block, Figures, Section, Words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from protege.report.material.subjects import Subject
 from protege.report.page.table import Column, Kind, Value, estimate, said
@@ -16,6 +17,17 @@ SHORT = {
 EPOCHS: dict[Which, str] = {"final": "last epoch", "best": "epoch that was best on held-out images"}
 IMAGES = {"test": "test", "heldout": "held-out"}
 SPREAD = "± is the sample standard deviation over seeds"
+
+SEEDS: tuple[Column, Callable[[Subject], Value]] = (Column("seeds", "count"), lambda one: len(one.of.seeds))
+
+
+def about(measure: Measure) -> Literal["right", "teacher", "price", "sure"]:
+    """Which section shows it: what has a unit of its own (bytes, ms) is a price."""
+    if measure.needs_teacher:
+        return "teacher"
+    if measure.unit not in ("", "%"):
+        return "price"
+    return "right" if measure.name in ("accuracy", "top5") else "sure"
 
 
 def decimals(measure: Measure | None) -> int:

@@ -9,12 +9,10 @@ import pytest
 from report_cases import NASTY
 
 from protege.report.figures.bars import Bar, bars
-from protege.report.figures.forest import ForestRow, forest
 from protege.report.figures.heat import Field, heat
-from protege.report.figures.lines import MOST_POINTS, Series, lines, thinned
+from protege.report.figures.plots import MOST_POINTS, Dot, Series, lines, scatter, thinned
 from protege.report.figures.reliability import Bin, Diagram, reliability
-from protege.report.figures.scatter import Dot, scatter
-from protege.report.figures.strip import StripRow, strip
+from protege.report.figures.rows import ForestRow, StripRow, forest, strip
 from protege.report.figures.svg import Scale, apart, scale, short, tick_labels
 
 
@@ -119,12 +117,12 @@ def test_a_higher_field_of_a_heat_map_is_darker_and_the_chosen_one_framed() -> N
 
 def test_prices_that_differ_widely_are_shown_in_powers_of_ten() -> None:
     dots = [Dot("a", 78_042, 70.0, 0.5, None, "hue0", ""), Dot("b", 21e6, 79.0, None, None, "teacher", "")]
-    assert "10 M" in scatter(dots, "", "parameters", "accuracy %")
+    assert "10 M" in scatter(dots, "parameters", "accuracy %")
 
 
 def test_the_part_of_a_price_that_is_not_the_teachers_is_a_hollow_point() -> None:
     dots = [Dot("a", 400.0, 70.0, 0.5, 100.0, "hue0", ""), Dot("b", 100.0, 69.0, None, None, "alone", "")]
-    assert scatter(dots, "", "seconds", "accuracy %").count("hollow") == 1
+    assert scatter(dots, "seconds", "accuracy %").count("hollow") == 1
 
 
 def test_a_bin_off_the_diagonal_says_by_how_much() -> None:
@@ -151,7 +149,7 @@ ALL = [
     strip([StripRow(NASTY, NASTY, [1.0, 2.0], 1.5, (1.0, 2.0), "alone")], NASTY, NASTY),
     forest([ForestRow(NASTY, NASTY, 1.0, (0.5, 1.5), 0.3, True, "hue0")], NASTY, NASTY),
     heat([NASTY], [NASTY], [[Field(1.0, NASTY, NASTY, NASTY)]], NASTY, NASTY, NASTY),
-    scatter([Dot(NASTY, 1.0, 2.0, 0.1, 0.5, "hue0", NASTY)], NASTY, NASTY, NASTY),
+    scatter([Dot(NASTY, 1.0, 2.0, 0.1, 0.5, "hue0", NASTY)], NASTY, NASTY),
     reliability([Diagram(NASTY, NASTY, [Bin(0.5, 0.5, 3)])], NASTY, "hue0"),
     bars([Bar(NASTY, -1.0, 0.5, NASTY)], NASTY, "hue0", NASTY),
 ]
@@ -184,7 +182,7 @@ def test_names_too_long_for_the_end_of_a_line_stand_below_in_full() -> None:
 
 def test_long_names_of_points_stand_below_in_full() -> None:
     dots = [Dot(f"weight (ce_weight 0.{n}, kd_weight 0.9)", n, 90 + n, 0.1, None, f"hue{n}", "") for n in (1, 2)]
-    drawn = str(scatter(dots, "", "parameters", "accuracy"))
+    drawn = str(scatter(dots, "parameters", "accuracy"))
     assert all(f">{dot.label}<" in drawn for dot in dots)
     assert "tie" not in drawn
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from protege.report.sections.grids import grids
 from report_cases import findings
 
 from protege.report.material import collect
 from protege.report.page.blocks import Figures
 from protege.report.page.table import Table
+from protege.report.sections.varied import varied
 from protege.study.findings import Grid
 from protege.study.findings.summaries import summary_of
 
@@ -20,7 +20,7 @@ def drawings(points: list[dict[str, Any]], root: Path, split: Any = "heldout") -
     paths = tuple(dict.fromkeys(path for point in points for path in point))
     measured = tuple((point, summary_of([70.0 + number, 70.5 + number])) for number, point in enumerate(points))
     grid = Grid(arm="kd", pair=None, split=split, paths=paths, points=measured, luck=0.5)
-    section = grids(collect(findings(grids=(grid,)), root))
+    section = varied(collect(findings(grids=(grid,)), root))
     assert section is not None
     return [str(drawn) for block in section.blocks if isinstance(block, Figures) for drawn in block.drawings]
 
@@ -62,7 +62,7 @@ def test_a_list_of_points_is_drawn_as_the_sweeps_that_it_is(tmp_path: Path) -> N
 
 
 def test_luck_is_said_under_the_drawing(tmp_path: Path) -> None:
-    section = grids(collect(findings(), tmp_path))
+    section = varied(collect(findings(), tmp_path))
     assert section is not None
     figures = [block for block in section.blocks if isinstance(block, Figures)]
     assert "the best would lead the mean by 0.50 points by luck" in figures[0].caption
@@ -90,7 +90,7 @@ def test_the_chosen_value_of_one_field_is_ringed(tmp_path: Path) -> None:
 def test_where_nothing_was_chosen_no_budget_is_listed(tmp_path: Path) -> None:
     titles = []
     for found in (findings(), findings(selections=())):
-        section = grids(collect(found, tmp_path))
+        section = varied(collect(found, tmp_path))
         assert section is not None
         titles.append([block.title for block in section.blocks if isinstance(block, Table)])
     assert "Tuning budgets" in titles[0] and "Tuning budgets" not in titles[1]
