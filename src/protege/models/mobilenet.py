@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from protege.models.initialisation import fan_out, small_classifier
+from protege.models.joins import Add
 
 STEM, HEAD = 32, 1280
 EXPANSION = 6
@@ -55,7 +56,7 @@ class InvertedResidual(nn.Module):
         self, inputs: int, hidden: int, outputs: int, *, stride: int, expand: bool, activation: type[nn.Module]
     ) -> None:
         super().__init__()
-        self.adds = stride == 1 and inputs == outputs
+        self.add = Add() if stride == 1 and inputs == outputs else None
         self.conv = nn.Sequential(
             *([activated(inputs, hidden, 1, activation=activation)] if expand else []),
             activated(hidden, hidden, 3, stride=stride, groups=hidden, activation=activation),
@@ -64,7 +65,7 @@ class InvertedResidual(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        return images + self.conv(images) if self.adds else self.conv(images)
+        return self.conv(images) if self.add is None else self.add(images, self.conv(images))
 
 
 def inverted_residuals(variant: Variant) -> list[nn.Module]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from protege.models.initialisation import fan_out
+from protege.models.joins import Add
 
 
 def convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
@@ -35,12 +36,13 @@ class BasicBlock(nn.Module):
         self.conv2 = convolution(width, width, 3)
         self.bn2 = nn.BatchNorm2d(width)
         self.downsample = shortcut(inputs, width, stride)
+        self.add = Add()
         self.relu2 = nn.ReLU()
 
     def forward(self, images: Tensor) -> Tensor:
         kept = images if self.downsample is None else self.downsample(images)
         hidden = self.relu1(self.bn1(self.conv1(images)))
-        return self.relu2(self.bn2(self.conv2(hidden)) + kept)
+        return self.relu2(self.add(self.bn2(self.conv2(hidden)), kept))
 
 
 class Bottleneck(nn.Module):
@@ -60,13 +62,14 @@ class Bottleneck(nn.Module):
         self.conv3 = convolution(width, outputs, 1)
         self.bn3 = nn.BatchNorm2d(outputs)
         self.downsample = shortcut(inputs, outputs, stride)
+        self.add = Add()
         self.relu3 = nn.ReLU()
 
     def forward(self, images: Tensor) -> Tensor:
         kept = images if self.downsample is None else self.downsample(images)
         hidden = self.relu1(self.bn1(self.conv1(images)))
         hidden = self.relu2(self.bn2(self.conv2(hidden)))
-        return self.relu3(self.bn3(self.conv3(hidden)) + kept)
+        return self.relu3(self.add(self.bn3(self.conv3(hidden)), kept))
 
 
 BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}

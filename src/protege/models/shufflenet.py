@@ -6,8 +6,9 @@ Parameter names are those of the CRD and mdistiller repositories. First weights 
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
+
+from protege.models.joins import Add, Concat
 
 STEM = 24
 
@@ -42,12 +43,13 @@ class GroupedBlock(nn.Module):
         self.conv3 = pointwise(hidden, made, groups)
         self.bn3 = nn.BatchNorm2d(made)
         self.pool = nn.AvgPool2d(3, stride=2, padding=1) if stride == 2 else None
+        self.join = Add() if self.pool is None else Concat()
         self.relu3 = nn.ReLU()
 
     def forward(self, images: Tensor) -> Tensor:
         hidden = shuffled(self.relu1(self.bn1(self.conv1(images))), self.groups)
         made = self.bn3(self.conv3(self.relu2(self.bn2(self.conv2(hidden)))))
-        return self.relu3(made + images if self.pool is None else torch.cat([made, self.pool(images)], 1))
+        return self.relu3(self.join(made, images if self.pool is None else self.pool(images)))
 
 
 class ShuffleNetV1(nn.Module):
@@ -92,12 +94,13 @@ class SplitBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(half)
         self.conv3 = pointwise(half, half)
         self.bn3 = nn.BatchNorm2d(half)
+        self.join = Concat()
         self.relu2 = nn.ReLU()
 
     def forward(self, images: Tensor) -> Tensor:
         kept, worked = images.chunk(2, 1)
         hidden = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(worked)))))
-        return self.relu2(shuffled(torch.cat([kept, self.bn3(self.conv3(hidden))], 1), 2))
+        return self.relu2(shuffled(self.join(kept, self.bn3(self.conv3(hidden))), 2))
 
 
 class DownBlock(nn.Module):
@@ -117,12 +120,13 @@ class DownBlock(nn.Module):
         self.bn4 = nn.BatchNorm2d(half)
         self.conv5 = pointwise(half, half)
         self.bn5 = nn.BatchNorm2d(half)
+        self.join = Concat()
         self.relu2 = nn.ReLU()
 
     def forward(self, images: Tensor) -> Tensor:
         short = self.bn2(self.conv2(self.bn1(self.conv1(images))))
         hidden = self.bn4(self.conv4(self.relu1(self.bn3(self.conv3(images)))))
-        return self.relu2(shuffled(torch.cat([short, self.bn5(self.conv5(hidden))], 1), 2))
+        return self.relu2(shuffled(self.join(short, self.bn5(self.conv5(hidden))), 2))
 
 
 class ShuffleNetV2(nn.Module):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from protege.models.initialisation import fan_out
+from protege.models.joins import Add
 from protege.models.resnet import convolution
 
 
@@ -24,12 +25,13 @@ class PreactivationBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(outputs)
         self.relu2 = nn.ReLU()
         self.conv2 = convolution(outputs, outputs, 3)
+        self.add = Add()
         self.convShortcut = None if inputs == outputs else convolution(inputs, outputs, 1, stride)
 
     def forward(self, images: Tensor) -> Tensor:
         active = self.relu1(self.bn1(images))
         kept = images if self.convShortcut is None else self.convShortcut(active)
-        return kept + self.conv2(self.relu2(self.bn2(self.conv1(active))))
+        return self.add(kept, self.conv2(self.relu2(self.bn2(self.conv1(active)))))
 
 
 class WideStage(nn.Module):

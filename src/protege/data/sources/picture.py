@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +36,7 @@ def strict_about_bombs() -> Iterator[None]:
         yield
 
 
-def decoded(path: Path, side: int) -> npt.NDArray[np.uint8]:
+def decoded(path: Path | BinaryIO, side: int) -> npt.NDArray[np.uint8]:
     """The file's (first) image: turned as EXIF says, on white where transparent, made `side` x `side`."""
     with Image.open(path) as image:
         image.draft("RGB", (2 * side, 2 * side))  # JPEG only: decode no more than twice the size that is needed

@@ -1,0 +1,167 @@
+"""Numbers of few bits, simulated: rounded to a grid in the forward pass, passed through in the backward one.
+
+Esser et al. 2020, Learned Step Size Quantization. arXiv:1902.08153: the step is a weight like the others, its gradient
+scaled by 1 / sqrt(values x levels). `minmax` takes the step from the range instead, as most tools do after training.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Ranges = Literal["learned", "minmax"]
+SMALLEST = 1e-8  # step: a range of nothing would divide by zero
+MEMORY = 0.9  # of a running range, a batch
+
+
+class Step(nn.Parameter):
+    """A learned step, told from other weights so that no decay pulls it to zero."""
+
+
+def rounded(values: Tensor, step: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+    """`values` on the grid of `step`, from `low` to `high` steps. Gradients reach the values inside, and the step."""
+    steps = torch.clamp(values / step, low, high)  # type: ignore[call-overload]
+    return (steps + (steps.round() - steps).detach()) * step
+
+
+def slowed(step: Tensor, values: int, levels: float) -> Tensor:
+    """The same step with a gradient in proportion to its size, not to the number of values that it rounds."""
+    scale = 1 / math.sqrt(values * levels)
+    return (step - step * scale).detach() + step * scale
+
+
+def largest(bits: int) -> int:
+    """Of whole numbers of so many bits, symmetric about zero: 127, 7, and 1 for the three values that two bits hold."""
+    return 2 ** (bits - 1) - 1
+
+
+class RoundedOutput(nn.Module):
+    """An activation of 2^bits levels. The first batch in training, or calibration, fixes where zero lies on the grid."""
+
+    step: Tensor
+    zero: Tensor
+    span: Tensor
+    seen: Tensor
+
+    def __init__(self, bits: int, ranges: Ranges) -> None:
+        super().__init__()
+        self.bits, self.ranges = bits, ranges
+        self.top = 2**bits - 1
+        if ranges == "learned":
+            self.step = Step(torch.ones(()))
+        else:
+            self.register_buffer("step", torch.ones(()))
+        self.register_buffer("zero", torch.zeros(()))
+        self.register_buffer("span", torch.zeros(2))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+        self.watched: Callable[[Tensor], None] | None = None  # while calibrating: sees the values, which pass unrounded
+
+    def forward(self, values: Tensor) -> Tensor:
+        values = values.float()
+        if self.watched is not None:
+            self.watched(values)
+            return values
+        if self.training and (self.ranges == "minmax" or not self.seen):
+            self.follow(values.detach())
+        step = self.step.clamp(min=SMALLEST)
+        if self.training and self.ranges == "learned":
+            step = slowed(step, values[0].numel(), self.top)
+        return rounded(values, step, -self.zero, self.top - self.zero)
+
+    @torch.no_grad()
+    def follow(self, values: Tensor) -> None:
+        """Move the range towards this batch's."""
+        low, high = values.aminmax()
+        batch = torch.stack([low.clamp(max=0), high.clamp(min=0)])
+        kept = MEMORY if self.seen else 0.0
+        self.set_range(*(kept * self.span + (1 - kept) * batch))
+
+    @torch.no_grad()
+    def set_range(self, low: Tensor, high: Tensor) -> None:
+        """The grid that holds `low` to `high`, zero on one of its points."""
+        self.span.copy_(torch.stack([low, high]))
+        self.step.copy_(((high - low) / self.top).clamp(min=SMALLEST))
+        self.zero.copy_((-low / self.step).round().clamp(0, self.top))
+        self.seen.fill_(1)
+
+
+class RoundedWeights(nn.Module):
+    """What a convolution or a linear layer has in common when its weights are rounded, one step an output channel."""
+
+    weight: Tensor
+    bits: int
+    ranges: Ranges
+    step: Tensor
+
+    def begin(self, bits: int, ranges: Ranges) -> None:
+        """After a plain layer has become one of this kind."""
+        self.bits, self.ranges = bits, ranges
+        if ranges == "learned":
+            start = 2 * self.weight.detach().flatten(1).abs().mean(1) / math.sqrt(largest(bits))
+            self.step = Step(start.clamp(min=SMALLEST))
+
+    def steps(self) -> Tensor:
+        """One for each output channel."""
+        if self.ranges == "learned":
+            return self.step.clamp(min=SMALLEST)
+        return (self.weight.detach().flatten(1).abs().amax(1) / largest(self.bits)).clamp(min=SMALLEST)
+
+    def rounded_weight(self) -> Tensor:
+        top, step = largest(self.bits), self.steps()
+        if self.training and self.ranges == "learned":
+            step = slowed(step, self.weight[0].numel(), top)
+        shape = (-1, *[1] * (self.weight.ndim - 1))
+        return rounded(self.weight, step.reshape(shape), -top, top)
+
+    @torch.no_grad()
+    def whole_numbers(self) -> tuple[Tensor, Tensor]:
+        """The weights as int8, and the step of each output channel."""
+        top, step = largest(self.bits), self.steps()
+        shape = (-1, *[1] * (self.weight.ndim - 1))
+        return (self.weight / step.reshape(shape)).clamp(-top, top).round().to(torch.int8), step.clone()
+
+
+class RoundedConv2d(RoundedWeights, nn.Conv2d):
+    """A convolution with rounded weights; made of a plain one by `__class__`, so that names and weights stay."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        return self._conv_forward(input, self.rounded_weight(), self.bias)
+
+
+class RoundedLinear(RoundedWeights, nn.Linear):
+    """A linear layer with rounded weights."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        return nn.functional.linear(input, self.rounded_weight(), self.bias)
+
+
+def round_weights(layer: nn.Module, bits: int, ranges: Ranges) -> None:
+    """Make this plain layer one with rounded weights, in place."""
+    kind: type[nn.Module] = RoundedConv2d if isinstance(layer, nn.Conv2d) else RoundedLinear
+    layer.__class__ = kind  # pyright: ignore[reportAttributeAccessIssue]
+    assert isinstance(layer, RoundedWeights)
+    layer.begin(bits, ranges)
+
+
+def round_output(part: nn.Module, bits: int, ranges: Ranges) -> None:
+    """What leaves the part is rounded before anything reads it."""
+    part.rounding = RoundedOutput(bits, ranges)
+    part.register_forward_hook(_output)
+
+
+def round_input(part: nn.Module, bits: int, ranges: Ranges) -> None:
+    """What enters the part is rounded."""
+    part.rounding_in = RoundedOutput(bits, ranges)
+    part.register_forward_pre_hook(_input)
+
+
+def _output(part: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return part.get_submodule("rounding")(output)
+
+
+def _input(part: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (part.get_submodule("rounding_in")(args[0]), *args[1:])

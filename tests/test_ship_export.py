@@ -1,0 +1,169 @@
+"""What is exported computes what was judged, says what it is, and runs without protege."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from ship_cases import photo, trained
+
+from protege import data
+from protege.errors import ConfigError
+from protege.evaluate import predict, predictor_of
+from protege.runs import Run
+from protege.runs.config import Place
+from protege.ship import load
+from protege.ship.build import Wanted
+from protege.ship.export import Exported, export
+
+CHECKED = {"onnx": "onnxruntime", "pt2": "torch"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return trained(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def exported(run: Run) -> Callable[[Wanted], Exported]:
+    """Each kind of file once."""
+    made: dict[Wanted, Exported] = {}
+
+    def of(wanted: Wanted) -> Exported:
+        if wanted not in made:
+            made[wanted] = export(run, Place(runs=run.path.parent, device="cpu"), wanted)
+        return made[wanted]
+
+    return of
+
+
+def heldout(run: Run) -> data.Images:
+    images = data.load(run.config().data).heldout
+    assert images is not None
+    return images
+
+
+def checkpoint_logits(run: Run) -> np.ndarray:
+    device = torch.device("cpu")
+    return predict(predictor_of(run, "final", device), heldout(run), device).numpy()
+
+
+@pytest.mark.parametrize("wanted", [Wanted(), Wanted(format="pt2")], ids=["onnx", "pt2"])
+def test_a_file_gives_the_logits_of_its_checkpoint(
+    run: Run, exported: Callable[[Wanted], Exported], wanted: Wanted
+) -> None:
+    made = exported(wanted)
+    shipped = load(made.path).runtime
+    pixels = heldout(run).pixels.numpy()
+    for images in (1, 3, len(pixels)):  # any number at a time
+        np.testing.assert_allclose(shipped.logits(pixels[:images]), checkpoint_logits(run)[:images], atol=1e-4)
+    assert made.likeness.agreement == 1
+
+
+@pytest.mark.parametrize("wanted", [Wanted(raw=True), Wanted(format="pt2", raw=True)], ids=["onnx", "pt2"])
+def test_a_raw_file_takes_bytes_and_gives_calibrated_probabilities(
+    run: Run, exported: Callable[[Wanted], Exported], wanted: Wanted
+) -> None:
+    shipped = load(exported(wanted).path)
+    temperature = shipped.about.temperature
+    assert temperature is not None
+    pixels = heldout(run).pixels.numpy()
+    found = shipped.runtime.output(shipped.runtime.given(pixels))
+    wanted_probabilities = torch.from_numpy(checkpoint_logits(run) / temperature).softmax(1).numpy()
+    np.testing.assert_allclose(found, wanted_probabilities, atol=1e-5)
+    np.testing.assert_allclose(shipped.probabilities(pixels), wanted_probabilities, atol=1e-5)
+
+
+def test_a_file_says_what_it_is(run: Run, exported: Callable[[Wanted], Exported]) -> None:
+    about = load(exported(Wanted()).path).about
+    record = run.record()["data"]
+    assert about.classes == tuple(record["classes"])
+    assert about.size == 32
+    assert list(about.mean) == record["mean"]
+    assert list(about.std) == record["std"]
+    assert about.run == run.id
+
+
+def test_half_precision_is_half_the_size_and_says_the_same(exported: Callable[[Wanted], Exported]) -> None:
+    whole, half = exported(Wanted()), exported(Wanted(precision="fp16"))
+    assert half.bytes < 0.55 * whole.bytes
+    assert half.likeness.agreement > 0.98
+
+
+def test_a_resnet8_in_whole_numbers_is_below_the_reference_size(exported: Callable[[Wanted], Exported]) -> None:
+    """98,496 bytes are what MLPerf Tiny's network of this kind takes."""
+    made = exported(Wanted(precision="int8"))
+    assert made.bytes <= 98_496
+    assert made.layers == 10
+    assert made.likeness.agreement > 0.9
+
+
+def test_every_convolution_in_whole_numbers_is_one_that_onnxruntime_merges(
+    tmp_path: Path, exported: Callable[[Wanted], Exported]
+) -> None:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(tmp_path / "merged.onnx")
+    onnxruntime.InferenceSession(str(exported(Wanted(precision="int8")).path), options)
+    kinds = [node.op_type for node in onnx.load(tmp_path / "merged.onnx").graph.node]
+    assert kinds.count("QLinearConv") == 9
+    assert kinds.count("QLinearAdd") == 3
+    assert "Conv" not in kinds
+
+
+def test_what_a_method_adds_is_exported_too(run: Run, tmp_path: Path) -> None:
+    student = trained(run.path.parent, model="resnet8", teacher=run.path, method="simkd", seed=3)
+    place = Place(runs=run.path.parent, device="cpu")
+    made = export(student, place, Wanted(), out=tmp_path)
+    pixels = heldout(run).pixels.numpy()
+    np.testing.assert_allclose(load(made.path).runtime.logits(pixels), checkpoint_logits(student), atol=1e-4)
+    small = export(student, place, Wanted(precision="int8"), out=tmp_path / "int8")
+    assert small.layers > 10
+    assert small.likeness.agreement > 0.85
+
+
+@pytest.mark.parametrize("format", ["onnx", "pt2"])
+def test_the_check_beside_a_file_runs_it_without_protege(
+    tmp_path: Path,
+    exported: Callable[[Wanted], Exported],
+    format: str,  # noqa: A002
+) -> None:
+    made = exported(Wanted(format=format))  # type: ignore[arg-type]
+    picture = photo(tmp_path / "photo.png")
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, made.path.parent / "check.py", picture],
+        capture_output=True, text=True, check=True, env=clean, cwd=tmp_path,
+    )  # fmt: skip
+    name, _, probability = done.stdout.splitlines()[0].partition(": ")
+    expected = load(made.path).predict(picture)
+    assert name == expected.name
+    assert float(probability) == pytest.approx(expected.probability, abs=2e-3)
+    assert len((made.path.parent / "check.py").read_text().splitlines()) < 35
+
+
+def test_a_card_holds_accuracy_with_its_interval_and_the_input(exported: Callable[[Wanted], Exported]) -> None:
+    made = exported(Wanted(precision="int8"))
+    found = json.loads((made.path.parent / "card.json").read_text())
+    low, high = found["accuracy"]["interval"]
+    assert low < found["accuracy"]["heldout"] < high
+    assert found["bytes"] == made.path.stat().st_size
+    text = (made.path.parent / "card.md").read_text()
+    assert "minus mean" in text
+    assert "Latency" in text
+
+
+def test_a_pt2_in_whole_numbers_is_refused_with_what_to_do(run: Run) -> None:
+    with pytest.raises(ConfigError, match="--format onnx"):
+        export(run, Place(runs=run.path.parent), Wanted(format="pt2", precision="int8"))

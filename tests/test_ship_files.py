@@ -1,0 +1,125 @@
+"""Exported files of strangers: usable where they can be, one clear line where they are damaged or lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from protege.errors import ConfigError, ModelError
+from protege.ship import load
+from protege.ship.about import About
+
+
+def classifier(classes: int = 4, size: int = 8) -> onnx.ModelProto:
+    """The mean of each channel through a matrix."""
+    weight = np.random.default_rng(0).normal(size=(3, classes)).astype(np.float32)
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["images"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weight"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "classifier",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, size, size])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", classes])],
+        [numpy_helper.from_array(weight, "weight")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def saved(path: Path, model: onnx.ModelProto, **metadata: str) -> Path:
+    for key, value in metadata.items():
+        model.metadata_props.add(key=key, value=value)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def ours(**other: str) -> dict[str, str]:
+    about = About(("a", "b", "c", "d"), 8, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    return {**about.written(), **other}
+
+
+def test_a_file_of_another_program_answers_with_numbered_classes(tmp_path: Path) -> None:
+    shipped = load(saved(tmp_path / "theirs.onnx", classifier()))
+    prediction = shipped.predict(np.zeros((20, 30, 3), np.uint8))
+    assert prediction.classes == ("0", "1", "2", "3")
+    assert shipped.classes == ()
+
+
+def test_ours_is_read_with_its_classes(tmp_path: Path) -> None:
+    shipped = load(saved(tmp_path / "ours.onnx", classifier(), **ours()))
+    assert shipped.predict(np.zeros((20, 30, 3), np.uint8)).classes == ("a", "b", "c", "d")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a network", b"\x08\x07" * 5000], ids=["empty", "text", "noise"])
+def test_a_damaged_file_is_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "damaged.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="damaged") as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_truncated_file_is_one_line(tmp_path: Path) -> None:
+    path = saved(tmp_path / "half.onnx", classifier(), **ours())
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ModelError) as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("lie", "said"),
+    [
+        ({"size": "16"}, "but takes"),
+        ({"classes": '["a", "b"]'}, "names 2 classes"),
+        ({"raw": "true"}, "but takes"),
+        ({"classes": "7"}, "describes itself wrongly"),
+        ({"std": "[0, 0, 0]"}, "describes itself wrongly"),
+        ({"mean": "[" * 100_000}, "describes itself wrongly"),
+        ({"size": "1e99"}, "describes itself wrongly"),
+        ({"temperature": "-1"}, "describes itself wrongly"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_metadata_that_lie_are_refused(tmp_path: Path, lie: dict[str, str], said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        load(saved(tmp_path / "lies.onnx", classifier(), **ours(**lie)))
+
+
+def test_weights_outside_the_file_are_not_read(tmp_path: Path) -> None:
+    """A file cannot make us read another one."""
+    model = classifier()
+    weight = model.graph.initializer[0]
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="secret")
+    (tmp_path / "secret").write_bytes(bytes(48))
+    with pytest.raises(ModelError):
+        load(saved(tmp_path / "reads.onnx", model, **ours()))
+
+
+def test_a_network_for_no_images_is_refused(tmp_path: Path) -> None:
+    model = classifier()
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 7
+    with pytest.raises(ModelError):
+        load(saved(tmp_path / "seven.onnx", model))
+
+
+def test_a_file_of_no_known_kind_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "network.pickle"
+    path.write_bytes(b"anything")
+    with pytest.raises(ConfigError, match="neither a run nor an exported file"):
+        load(path)
+
+
+def test_a_damaged_pt2_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.pt2"
+    path.write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(ModelError, match="damaged"):
+        load(path)
