@@ -21,8 +21,8 @@ from protege.evaluate import predict, predictor_of
 from protege.runs import Run
 from protege.runs.config import Place
 from protege.ship import load
-from protege.ship.build import Wanted
 from protege.ship.export import Exported, export
+from protege.ship.formats.build import Wanted
 
 CHECKED = {"onnx": "onnxruntime", "pt2": "torch"}
 

@@ -211,7 +211,7 @@ def evaluate(
         raise DataError(
             f"{run.id} held no images out (data.heldout 0). Its test scores: protege evaluate {run.id} --test"
         )
-    images = _opened(run, splits, place) if test else splits.heldout
+    images = opened(run, splits, place) if test else splits.heldout
     assert images is not None
     device = device_of(place)
     sources = identify(config.teacher if teachers is None else teachers, place.runs)
@@ -222,7 +222,7 @@ def evaluate(
         "images": len(images),
         "teachers": [source.identity for source in sources],
     }
-    said = _teacher_logits(listened_to, images, device) if listened_to else None
+    said = teacher_logits(listened_to, images, device) if listened_to else None
     if said is not None:
         found["teacher"] = asdict(score(said, images.labels))
     for which in ("final", "best"):
@@ -234,7 +234,7 @@ def evaluate(
     return found
 
 
-def _opened(run: runs.Run, splits: Splits, place: Place) -> Images:
+def opened(run: runs.Run, splits: Splits, place: Place) -> Images:
     """The test images, after the ledger has a line about it."""
     entry = {
         "run": run.id,
@@ -272,7 +272,7 @@ def _scores_of(
     return found
 
 
-def _teacher_logits(
+def teacher_logits(
     listened_to: speaking.Teacher, images: Images, device: torch.device, batch_size: int = 500
 ) -> Tensor:
     starts = range(0, len(images), batch_size)

@@ -14,6 +14,10 @@ from protege.cli.bench import bench
 from protege.cli.places import DESCRIBED, DeviceOption, QuietOption, RunsOption, ThreadsOption, place_of
 from protege.cli.remember import app as remember_commands
 from protege.cli.report import report
+from protege.cli.ship.choose import choose
+from protege.cli.ship.export import export
+from protege.cli.ship.measure import measure
+from protege.cli.ship.predict import predict
 from protege.cli.study import app as study_commands
 from protege.cli.train import train
 from protege.errors import ProtegeError, Stopped
@@ -70,6 +74,10 @@ app.command()(look.show)
 app.command()(known.models)
 app.command()(known.methods)
 app.command("data", short_help="What a dataset holds and how it is split.", **described)(known.show_data)
+app.command()(predict)
+app.command()(export)
+app.command()(measure)
+app.command()(choose)
 app.command()(demo)
 app.add_typer(study_commands, name="study")
 app.command()(report)

@@ -14,9 +14,9 @@ from protege.ship.about import About
 from protege.stats import proportion_interval
 
 if TYPE_CHECKING:
-    from protege.ship.build import Wanted
-    from protege.ship.deployed import Student
     from protege.ship.export import Exported
+    from protege.ship.formats.build import Wanted
+    from protege.ship.formats.deployed import Student
 
 
 def facts(

@@ -17,9 +17,10 @@ from protege.evaluate import fit_temperature
 from protege.runs import Run
 from protege.runs.config import Place
 from protege.ship import card
-from protege.ship.build import Wanted, about_precision, is_rounded, refuse_mismatch, write
 from protege.ship.compare import Likeness, likeness, logits_of
-from protege.ship.deployed import Student
+from protege.ship.figures.size import file_bytes
+from protege.ship.formats.build import Wanted, about_precision, is_rounded, refuse_mismatch, write
+from protege.ship.formats.deployed import Student
 from protege.ship.runtimes import InTorch, Runtime
 from protege.ship.shipped import file_runtime
 from protege.views import normalise
@@ -70,7 +71,7 @@ def export(
     stored = write(student, about, wanted, lambda: calibration_batches(splits, wanted.calibration_images), path)
     shipped = file_runtime(path, None)
     found = compared(shipped, before, judges, splits, wanted)
-    made = Exported(path, size_of(path), found, len(stored), sorted({one.bits for one in stored.values()}))
+    made = Exported(path, file_bytes(path), found, len(stored), sorted({one.bits for one in stored.values()}))
     card.write(card.facts(run, which, about, wanted, made, student, shipped.name), folder, path)
     return made
 
@@ -87,9 +88,3 @@ def calibration_batches(splits: Splits, images: int, batch: int = 64) -> list[Te
     chosen = torch.linspace(0, len(splits.train) - 1, count).long()
     pixels = splits.train.at(chosen).pixels
     return [normalise(part, splits.mean, splits.std) for part in pixels.split(batch)]
-
-
-def size_of(path: Path) -> int:
-    """With the weights that lie beside it, where the format has two files."""
-    beside = path.with_suffix(".bin")
-    return path.stat().st_size + (beside.stat().st_size if path.suffix == ".xml" and beside.exists() else 0)

@@ -69,10 +69,11 @@ class Shipped:
         """Of one photo or many: paths, PIL images, or uint8 arrays [height, width, 3]."""
         if isinstance(images, list | tuple):
             pixels = np.stack([pixels_of(image, self.about.size) for image in images]) if images else None
-            return [] if pixels is None else self._said(pixels)
-        return self._said(pixels_of(images, self.about.size)[None])[0]  # pyright: ignore[reportArgumentType]
+            return [] if pixels is None else self.said(pixels)
+        return self.said(pixels_of(images, self.about.size)[None])[0]  # pyright: ignore[reportArgumentType]
 
-    def _said(self, pixels: Pixels) -> list[Prediction]:
+    def said(self, pixels: Pixels) -> list[Prediction]:
+        """Of pixels [images, 3, size, size] that are cut to size already."""
         probabilities = self.probabilities(pixels)
         names = self.classes or tuple(str(number) for number in range(probabilities.shape[1]))
         return [Prediction(row, names) for row in probabilities]
@@ -117,6 +118,6 @@ def file_runtime(path: Path, threads: int | None) -> Runtime:
         return InOnnxRuntime(path, threads)
     if path.suffix == ".pt2":
         return InTorchExport(path, threads)
-    from protege.ship.openvino_file import InOpenVino
+    from protege.ship.formats.openvino_file import InOpenVino
 
     return InOpenVino(path, threads)

@@ -17,9 +17,9 @@ from protege.models.quantised import Bits, quantise
 from protege.models.rounding import RoundedOutput, RoundedWeights
 from protege.runs import whole
 from protege.ship.about import About
-from protege.ship.calibrate import Calibration, calibrate
-from protege.ship.deployed import Raw, Scale, Student
-from protege.ship.freeze import Whole, frozen
+from protege.ship.formats.calibrate import Calibration, calibrate
+from protege.ship.formats.deployed import Raw, Scale, Student
+from protege.ship.formats.freeze import Whole, frozen
 
 Format = Literal["onnx", "pt2", "openvino"]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -108,7 +108,7 @@ def example(about: About) -> Tensor:
 
 
 def write_onnx(module: nn.Module, about: About, stored: dict[str, Whole], path: Path) -> None:
-    from protege.ship import onnx_file
+    from protege.ship.formats import onnx_file
 
     names = ("pixels", "probabilities") if about.raw else ("images", "logits")
     model = onnx_file.graph_of(module, example(about), names)
@@ -131,7 +131,7 @@ def write_pt2(module: nn.Module, about: About, stored: dict[str, Whole], path: P
 
 def write_openvino(module: nn.Module, about: About, stored: dict[str, Whole], path: Path) -> None:
     """Through ONNX, whose whole numbers OpenVINO keeps."""
-    from protege.ship.openvino_file import converted
+    from protege.ship.formats.openvino_file import converted
 
     between = path.with_suffix(".onnx")
     write_onnx(module, about, stored, between)

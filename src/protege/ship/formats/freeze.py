@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 
 from protege.models.quantised import graph_of, part_of
 from protege.models.rounding import RoundedWeights
-from protege.ship.grid import Grid
+from protege.ship.formats.grid import Grid
 
 WIDEST_BIAS = 2.0**30  # steps: a bias is stored as a 32-bit whole number of them
 

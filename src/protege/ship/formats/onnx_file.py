@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from protege.ship.extras import need
-from protege.ship.freeze import Whole
+from protege.ship.formats.freeze import Whole
 
 if TYPE_CHECKING:
     import onnx
@@ -29,7 +29,7 @@ def graph_of(module: nn.Module, example: torch.Tensor, names: tuple[str, str]) -
     """The module as ONNX, any number of images at a time."""
     need("onnx", "export", PURPOSE)
     need("onnxscript", "export", PURPOSE)
-    from protege.ship.grid import translations
+    from protege.ship.formats.grid import translations
 
     with quiet_exporter():
         program = torch.onnx.export(

@@ -1,0 +1,1 @@
+"""Out of the door: `protege predict`, `export`, `measure` and `choose`."""

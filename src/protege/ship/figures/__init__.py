@@ -1,0 +1,1 @@
+"""How big, how good and how quick: measured, and chosen by."""

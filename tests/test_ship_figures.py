@@ -1,0 +1,117 @@
+"""What is measured is of the file that ships, and the choice is the best that fits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from ship_cases import trained
+from test_ship_files import classifier, ours, saved
+from typer.testing import CliRunner
+
+from protege.cli import app
+from protege.errors import ConfigError, ModelError
+from protege.models.measure import describe
+from protege.ship.figures.choose import Budget, amount, choose, dominated
+from protege.ship.figures.measure import Asked, Measured, measure, narrow
+
+VERBS = CliRunner()
+QUICK = Asked(seconds=0.01)
+
+
+def figures(source: str, accuracy: float | None, size: int, ms: float, spread: float = 0.001) -> Measured:
+    interval = None if accuracy is None else (accuracy - spread, accuracy + spread)
+    return Measured(source, bytes=size, accuracy=accuracy, interval=interval, latency_ms=ms)
+
+
+SMALL, MIDDLE, LARGE = (
+    figures("small", 0.80, 50_000, 0.1),
+    figures("middle", 0.90, 90_000, 0.5),
+    figures("large", 0.95, 300_000, 2),
+)
+
+
+def test_the_best_that_fits_is_chosen_and_the_next_budget_named() -> None:
+    choice = choose([SMALL, MIDDLE, LARGE], Budget(bytes=100_000, latency_ms=1))
+    assert choice.best is MIDDLE
+    assert choice.fitting == [MIDDLE, SMALL]
+    assert choice.next_larger is LARGE
+    assert choice.needs == {"bytes": 300_000, "latency_ms": 2}
+
+
+def test_nothing_is_chosen_where_nothing_fits_or_was_judged() -> None:
+    choice = choose([LARGE, figures("unknown", None, 10, 0.1)], Budget(bytes=1000))
+    assert choice.best is None
+    assert choice.next_larger is LARGE
+
+
+def test_one_that_the_images_cannot_tell_from_the_best_is_named() -> None:
+    near = figures("near", 0.899, 20_000, 0.1, spread=0.01)
+    assert choose([MIDDLE, near], Budget()).as_good == [near]
+
+
+def test_dominated_is_what_another_beats_in_all() -> None:
+    slow = figures("slow", 0.85, 95_000, 0.6)
+    assert dominated([SMALL, MIDDLE, LARGE, slow]) == {"slow": "middle"}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("98496", 98_496), ("100k", 100_000), ("1.5M", 1_500_000), ("2 KiB", 2048)]
+)
+def test_amounts_are_written_as_people_do(text: str, value: float) -> None:
+    assert amount(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "many", "1e3x", "-5"])
+def test_other_amounts_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="no amount"):
+        amount(text)
+
+
+def test_timing_goes_on_until_the_rounds_agree() -> None:
+    assert narrow([[1.0], [1.01], [1.0], [1.02], [1.0]])
+    assert not narrow([[1.0], [2.0], [1.0], [2.0], [1.5]])
+
+
+def test_a_run_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
+    run = trained(tmp_path / "runs")
+    found = VERBS.invoke(app, ["measure", run.id, "--runs", str(run.path.parent), "--json"])
+    assert found.exit_code == 0, found.output
+    (one,) = json.loads(found.stdout)
+    assert one["bytes"] == run.weights_file().stat().st_size
+    assert one["parameters"] == describe("resnet8")["parameters"]
+    assert one["multiply_adds"] == describe("resnet8")["multiply_adds"]
+    assert one["accuracy"] == pytest.approx(run.result()["heldout_accuracy"])
+    assert one["agreement_run"] == 1
+    assert 0 < one["latency_low_ms"] <= one["latency_ms"] <= one["latency_high_ms"]
+    assert one["latency_p95_ms"] >= one["latency_low_ms"]
+    assert one["rounds"] >= 5
+    assert not (run.path.parent / "ledger.jsonl").exists()
+
+
+def test_the_test_set_is_opened_through_the_ledger(tmp_path: Path) -> None:
+    from protege.runs.config import Place
+    from protege.ship.figures.judge import Judge
+
+    run = trained(tmp_path / "runs")
+    one = Measured(run.id)
+    Judge(Place(runs=run.path.parent, device="cpu"), test=True)(run.id, one)
+    assert one.split == "test"
+    assert len((run.path.parent / "ledger.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_strangers_file_is_weighed_and_timed_but_not_judged(tmp_path: Path) -> None:
+    file = saved(tmp_path / "theirs.onnx", classifier(), **ours())
+    (one,) = measure([str(file)], tmp_path / "runs", QUICK)
+    assert one.bytes == file.stat().st_size
+    assert one.runtime.startswith("onnxruntime")
+    assert one.accuracy is None
+    assert one.parameters is None
+
+
+def test_a_file_that_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "damaged.onnx"
+    file.write_bytes(b"nothing")
+    with pytest.raises(ModelError, match="damaged"):
+        measure([str(file)], tmp_path, QUICK)

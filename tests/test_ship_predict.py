@@ -1,0 +1,138 @@
+"""What is said of photos: of any size and kind, of one or of folders, from a run or from a file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from ship_cases import photo, trained
+from typer.testing import CliRunner
+
+from protege.cli import app
+from protege.data.sources.picture import decoded
+from protege.errors import DataError
+from protege.evaluate import evaluate
+from protege.runs import Run
+from protege.runs.config import Place
+from protege.ship import load
+
+VERBS = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    made = trained(tmp_path_factory.mktemp("runs"))
+    evaluate(made, Place(runs=made.path.parent, device="cpu"))
+    return made
+
+
+def said(*arguments: object) -> dict[str, object]:
+    found = VERBS.invoke(app, ["predict", *map(str, arguments), "--json"])
+    assert found.exit_code == 0, found.output
+    return json.loads(found.stdout)
+
+
+def test_photos_of_any_size_are_read_as_training_reads_them(run: Run, tmp_path: Path) -> None:
+    picture = photo(tmp_path / "wide.png")
+    shipped = load(run.path)
+    by_path, by_image = shipped.predict(picture), shipped.predict(Image.open(picture))
+    by_array = shipped.predict(np.asarray(Image.open(picture)))
+    pixels = decoded(picture, 32)[None]
+    np.testing.assert_allclose(by_path.probabilities, shipped.probabilities(pixels)[0])
+    np.testing.assert_allclose(by_image.probabilities, by_path.probabilities)
+    np.testing.assert_allclose(by_array.probabilities, by_path.probabilities)
+
+
+def test_many_are_answered_as_one_by_one(run: Run, tmp_path: Path) -> None:
+    pictures = [photo(tmp_path / f"{number}.jpg", 40 + number, 60) for number in range(3)]
+    shipped = load(run.path)
+    together = shipped.predict(pictures)
+    for one, alone in zip(together, map(shipped.predict, pictures), strict=True):
+        np.testing.assert_allclose(one.probabilities, alone.probabilities, atol=1e-6)
+    assert shipped.predict([]) == []
+
+
+def test_probabilities_are_of_the_fitted_temperature_unless_switched_off(run: Run, tmp_path: Path) -> None:
+    picture = photo(tmp_path / "photo.png")
+    shipped, plain = load(run.path), load(run.path, calibrated=False)
+    logits = torch.from_numpy(shipped.runtime.logits(decoded(picture, 32)[None])).double()
+    temperature = shipped.about.temperature
+    assert temperature is not None and temperature != 1
+    np.testing.assert_allclose(plain.predict(picture).probabilities, logits.softmax(1)[0], atol=1e-6)
+    np.testing.assert_allclose(shipped.predict(picture).probabilities, (logits / temperature).softmax(1)[0], atol=1e-6)
+
+
+def test_a_prediction_keeps_no_gradient_and_leaves_the_weights_alone(run: Run, tmp_path: Path) -> None:
+    shipped = load(run.path)
+    weights = list(shipped.runtime.predictor.network.parameters())  # type: ignore[attr-defined]
+    assert not any(weight.requires_grad for weight in weights)
+    assert isinstance(shipped.predict(photo(tmp_path / "photo.png")).probabilities, np.ndarray)
+
+
+def test_folders_and_several_files_in_their_order(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "below" / "deeper").mkdir(parents=True)
+    inside = [photo(tmp_path / "below" / "b.png"), photo(tmp_path / "below" / "deeper" / "a.jpg")]
+    (tmp_path / "below" / "notes.txt").write_text("no picture")
+    beside = photo(tmp_path / "c.gif")
+    found = said(run.path, tmp_path / "below", beside, "--top", 2)
+    assert [one["photo"] for one in found["photos"]] == [*map(str, inside), str(beside)]  # type: ignore[union-attr]
+    assert all(len(one["predictions"]) == 2 for one in found["photos"])  # type: ignore[union-attr]
+
+
+def test_standard_input_is_a_picture_or_names_of_pictures(run: Run, tmp_path: Path) -> None:
+    picture = photo(tmp_path / "photo.png")
+    for given in (picture.read_bytes(), f"{picture}\n".encode()):
+        found = VERBS.invoke(app, ["predict", str(run.path), "-", "--json"], input=given)
+        assert found.exit_code == 0, found.output
+        assert len(json.loads(found.stdout)["photos"]) == 1
+    assert isinstance(VERBS.invoke(app, ["predict", str(run.path), "-"], input=b"").exception, DataError)
+
+
+def test_a_table_has_a_line_a_photo_and_a_column_a_class(run: Run, tmp_path: Path) -> None:
+    table = tmp_path / "said.csv"
+    said(run.path, photo(tmp_path / "photo.png"), "--csv", table)
+    head, row = list(csv.reader(table.read_text().splitlines()))
+    assert head[:2] == ["photo", "class"]
+    assert sum(map(float, row[2:])) == pytest.approx(1, abs=1e-4)
+    assert head[2:] == run.record()["data"]["classes"]
+
+
+def test_a_damaged_photo_in_a_folder_is_said_and_the_others_count(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    photo(folder / "good.png")
+    (folder / "bad.png").write_bytes(b"nothing")
+    bad, good = said(run.path, folder)["photos"]  # type: ignore[misc]
+    assert "cannot be read" in bad["error"]
+    assert good["predictions"]
+
+
+def test_a_damaged_photo_that_was_named_is_an_error(run: Run, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"nothing")
+    found = VERBS.invoke(app, ["predict", str(run.path), str(bad), str(photo(tmp_path / "good.png"))])
+    assert isinstance(found.exception, DataError)
+    assert "good.png" in found.stdout
+    with pytest.raises(DataError, match="no file or folder"):
+        VERBS.invoke(app, ["predict", str(run.path), "nowhere.png"], catch_exceptions=False)
+
+
+def test_an_onnx_file_is_asked_without_torch(tmp_path: Path) -> None:
+    from test_ship_files import classifier, ours, saved
+
+    file, picture = saved(tmp_path / "small.onnx", classifier(), **ours()), photo(tmp_path / "photo.png")
+    program = (
+        "import sys\nfrom protege.cli import main\n"
+        f"sys.argv = ['protege', 'predict', {str(file)!r}, {str(picture)!r}]\n"
+        "try:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code\n"
+        "print({'torch', 'scipy', 'onnx'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
