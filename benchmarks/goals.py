@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isnan
+
+from growth import Growth
 
 from protege.train.bench.outcome import Outcome
 from protege.train.bench.tables import table
 from protege.train.bench.variants import Pair, What
 
-Value = Callable[[Outcome, Pair], float]
+Value = Callable[[Outcome, Pair, Sequence[Growth]], float]
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,14 @@ class Goal:
 def ratio(what: What, name: str) -> Value:
     """To the reference, as anyone would run it."""
 
-    def value(outcome: Outcome, pair: Pair) -> float:
+    def value(outcome: Outcome, pair: Pair, growths: Sequence[Growth]) -> float:
         row = outcome.row(pair, what, name)
         return row.ratio if row else float("nan")
 
     return value
 
 
-def over_alone(outcome: Outcome, pair: Pair) -> float:
+def over_alone(outcome: Outcome, pair: Pair, growths: Sequence[Growth]) -> float:
     """How many times as long a taught student takes as one alone, all being remembered."""
     alone, taught = (outcome.row(pair, "kd", name) for name in ("ours, student alone", "ours, remembered"))
     return alone.speed / taught.speed if alone and taught else float("nan")
@@ -46,8 +48,8 @@ def over_alone(outcome: Outcome, pair: Pair) -> float:
 def eight_runs(warm: bool) -> Value:
     """Of a study that was really made."""
 
-    def value(outcome: Outcome, pair: Pair) -> float:
-        made = [growth for growth in outcome.growths if growth.pair == pair and growth.how == "measured"]
+    def value(outcome: Outcome, pair: Pair, growths: Sequence[Growth]) -> float:
+        made = [growth for growth in growths if growth.pair == pair and growth.how == "measured"]
         return made[0].times_alone(warm)[7] if made and 8 in made[0].runs else float("nan")
 
     return value
@@ -67,13 +69,13 @@ GOALS = (
 )
 
 
-def goals_table(outcome: Outcome) -> str:
+def goals_table(outcome: Outcome, growths: Sequence[Growth] = ()) -> str:
     """A line for each goal that this outcome can judge."""
     lines = []
     for goal in GOALS:
         for pair in outcome.pairs:
             name = f"{pair.teacher} -> {pair.student}"
-            value = float("nan") if goal.pairs and name not in goal.pairs else goal.value(outcome, pair)
+            value = float("nan") if goal.pairs and name not in goal.pairs else goal.value(outcome, pair, growths)
             if not isnan(value):
                 bar = f"{'at most' if goal.at_most else 'at least'} {goal.bar:g}"
                 lines.append([f"{name}: {goal.words}", bar, f"{value:.2f}", "met" if goal.met(value) else "missed"])

@@ -13,6 +13,9 @@ from typing import Annotated
 
 import typer
 from goals import goals_table
+from growth import Growth, growth_table, of
+from picture import draw
+from small_study import made
 
 from protege.cli.bench import CompileOption, parse_slots, parse_whats
 from protege.train.bench.conduct import Plan, measure
@@ -29,8 +32,14 @@ STUDIED = "resnet34-mobilenet_v2"  # a study takes minutes, so that of one pair 
 HERE = Path(__file__).resolve().parent
 
 
-def groups(pairs: list[str], whats: tuple[What, ...], named: bool) -> tuple[tuple[Pair, What], ...]:
-    return tuple((PAIRS[pair], what) for pair in pairs for what in whats if what != "study" or named or pair == STUDIED)
+def groups(pairs: list[str], whats: tuple[What, ...]) -> tuple[tuple[Pair, What], ...]:
+    return tuple((PAIRS[pair], what) for pair in pairs for what in whats)
+
+
+def grown(growths: list[Growth]) -> str:
+    """How the time of a study grows, pair by pair."""
+    parts = [f"### A study of {one.pair.label}, {one.how}\n\n{growth_table(one)}\n" for one in growths]
+    return "\n".join(parts)
 
 
 def main(
@@ -49,16 +58,19 @@ def main(
     chosen = pair or list(PAIRS)
     if unknown := [name for name in chosen if name not in PAIRS]:
         raise typer.BadParameter(f"{unknown[0]}: there is {', '.join(PAIRS)}", param_hint="--pair")
-    plan = Plan(
-        groups=groups(chosen, parse_whats(what), named=pair is not None),
-        rounds=rounds,
-        minutes=minutes,
-        slots=parse_slots(slots),
-    )
-    outcome = measure(plan, setting_of(data, data_dir, device, threads, compiled))
-    judged = f"## Goals\n\n{goals_table(outcome)}\n"
-    print(markdown(outcome) + "\n" + judged)
-    for file in write(outcome, out, "speed", judged):
+    whats = parse_whats(",".join(word for word in what.split(",") if word != "study"))
+    plan = Plan(groups=groups(chosen, whats), rounds=rounds, minutes=minutes, slots=parse_slots(slots))
+    setting = setting_of(data, data_dir, device, threads, compiled)
+    outcome = measure(plan, setting)
+    studied = [PAIRS[one] for one in chosen if pair or one == STUDIED] if "study" in what.split(",") else []
+    growths = [made(one, setting) for one in studied]
+    growths += [growth for one in outcome.pairs if (growth := of(outcome, one))]
+    more = f"\n{grown(growths)}\n## Goals\n\n{goals_table(outcome, growths)}\n"
+    print(markdown(outcome) + more)
+    figures, text = write(outcome, out, "speed", more)
+    picture = text.with_suffix(".svg")
+    draw(outcome, growths, picture)
+    for file in (figures, text, picture):
         print(file)
 
 

@@ -96,14 +96,13 @@ def test_the_package_reads_as_a_table_of_contents() -> None:
     assert len(entries(SOURCE)) <= 16
 
 
-CROWDED = {"bench": 18}  # as it is; to be ordered
 FOLDERS = sorted({path.parent for path in FILES} - {SOURCE})
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_no_room_is_crowded(folder: Path) -> None:
     """Except where things multiply: a method or a family of networks is a file more."""
-    assert folder.name in MULTIPLIES or len(entries(folder)) <= CROWDED.get(folder.name, 14)
+    assert folder.name in MULTIPLIES or len(entries(folder)) <= 14
 
 
 def openings(path: Path) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import xml.etree.ElementTree as ET
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -13,7 +12,6 @@ import torch
 from torch import nn
 
 from protege import data
-from protege import runs as folders
 from protege.cli import bench as verb
 from protege.errors import ConfigError
 from protege.models import build
@@ -21,18 +19,16 @@ from protege.models.config import ModelConfig
 from protege.models.measure import multiply_adds
 from protege.teacher import speaking
 from protege.train import loop
-from protege.train.bench import conduct, growth, reference, small_study, tables
-from protege.train.bench.budget import passes_within, rounds_within
-from protege.train.bench.conduct import Plan, measure
-from protege.train.bench.limits import Cost, Product, Rates, limit
-from protege.train.bench.machine import cost
-from protege.train.bench.messages import Facts, Grown, Reply, Request, Took
+from protege.train.bench import conduct, reference, tables
+from protege.train.bench.conduct import Plan, measure, passes_within, rounds_within
+from protege.train.bench.limits import Cost, Product, Rates, cost, limit
+from protege.train.bench.messages import Facts, Reply, Request, Took
 from protege.train.bench.ours import Ours
 from protege.train.bench.outcome import Load, Outcome, Row, factors
 from protege.train.bench.prepare import fresh, prepare, stand_in
+from protege.train.bench.process import answers
 from protege.train.bench.theirs import Theirs, pictures_of
 from protege.train.bench.variants import Arithmetic, Pair, Setting, Variant, What, variants
-from protege.train.bench.worker import answers
 from protege.train.bench.written import write
 from protege.views import normalise
 
@@ -290,38 +286,6 @@ def test_slots_add_up_in_the_time_of_the_slowest() -> None:
     assert conduct.together([Took(images=100, seconds=1.0), Took(images=100, seconds=2.0)]) == 100.0
 
 
-# ---- studies ----
-
-
-def test_the_runs_of_a_small_study_ask_their_teacher_nothing(
-    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first pass told them all there is to know, in the arithmetic that they listen for."""
-    monkeypatch.setattr(small_study, "EPOCHS", 2)
-    setting = Setting(folder=tmp_path, threads=1)
-    made = small_study.grown(PAIR, setting, Arithmetic(student="fp32", teacher="bf16"), weights, number=2)
-    assert (len(made.alone), len(made.runs), made.images, made.views) == (3, 2, 250, 9)
-    results = [run.result() for run in folders.every(tmp_path / "study") if run.finished]
-    assert [result["teacher_asked"] for result in results if result["teacher_asked"] is not None] == [0, 0]
-
-
-def test_a_study_that_was_made_grows_by_its_runs() -> None:
-    """In units of the median of the runs of the student alone."""
-    grown = growth.measured(
-        PAIR, Grown(epochs=11, images=250, views=9, alone=(9.0, 10.0, 30.0), first_pass=25.0, runs=(10.0, 11.0, 9.0))
-    )
-    assert grown.times_alone() == pytest.approx([3.5, 4.6, 5.5])
-    assert grown.times_alone(warm=True) == pytest.approx([1.0, 2.1, 3.0])
-
-
-def test_a_computed_study_asks_about_each_view_once() -> None:
-    """Asking takes 1/100 - 1/200 s an image; 200 epochs show 115 of 162 views, 1600 all of them."""
-    grown = growth.computed(PAIR, alone=200.0, cold=100.0, warm=200.0, reference=50.0, runs=(1, 8))
-    assert grown.asking == pytest.approx((0.005 * 115.1, 0.005 * 162), rel=1e-3)
-    assert grown.times_alone(warm=True) == pytest.approx([1.0, 8.0])
-    assert grown.reference_times_alone() == pytest.approx([4.0, 32.0])
-
-
 # ---- time ----
 
 
@@ -341,23 +305,12 @@ def test_rounds_are_given_up_only_for_want_of_time_and_never_below_three() -> No
 # ---- files and the command ----
 
 
-def test_the_files_are_named_for_hardware_and_date_and_the_figures_are_labelled(tmp_path: Path) -> None:
-    outcome = outcome_of(SPEEDS, growths=(growth.computed(PAIR, 600.0, 300.0, 600.0, 100.0),))
-    figures, text, picture = write(outcome, tmp_path, "speed", "\nmore\n")
+def test_the_files_are_named_for_hardware_and_date(tmp_path: Path) -> None:
+    outcome = outcome_of(SPEEDS)
+    figures, text = write(outcome, tmp_path, "speed", "\nmore\n")
     assert figures.name == "speed_2-threads-some-cpu_2026-01-02.json"
     assert Outcome.model_validate_json(figures.read_text()) == outcome
-    assert "more" in text.read_text() and picture.name in text.read_text()
-    ET.parse(picture)
-    drawn = picture.read_text()
-    for label in (
-        "images/s (median of the rounds",
-        "times one student alone",
-        "taught runs of one teacher",
-        "reference loop",
-    ):
-        assert label in drawn
-    for row in outcome.rows:
-        assert f"logit-KD: {row.variant.name}" in drawn
+    assert "more" in text.read_text()
 
 
 def test_a_whole_measurement_in_processes_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -415,10 +368,6 @@ class Scripted:
             )
         if request.verb == "rates":
             return Reply(rates=RATES)
-        if request.verb == "study":
-            return Reply(
-                grown=Grown(epochs=11, images=250, views=9, alone=(1.0,), first_pass=2.0, runs=(1.0,) * request.runs)
-            )
         if request.verb == "open" and request.variant:
             self.opened.append(request.variant.name)
             if request.variant.name in self.impossible:
@@ -461,14 +410,12 @@ def test_where_memory_is_short_the_reference_takes_part_again(
     assert all(row.ratio == 1.0 for row in outcome.rows)
 
 
-def test_slots_share_out_the_threads_and_studies_come_last(scripted: type[Scripted]) -> None:
-    groups: tuple[tuple[Pair, What], ...] = ((PAIR, "study"), (PAIR, "kd"), (PAIR, "slots"))
-    outcome = measure(Plan(groups=groups, rounds=3, slots=(1, 2), study_runs=8), Setting(threads=2), quiet=True)
+def test_slots_share_out_the_threads(scripted: type[Scripted]) -> None:
+    groups: tuple[tuple[Pair, What], ...] = ((PAIR, "kd"), (PAIR, "slots"))
+    outcome = measure(Plan(groups=groups, rounds=3, slots=(1, 2)), Setting(threads=2), quiet=True)
     two = outcome.row(PAIR, "slots", "2 slots")
     assert two is not None and two.ratio == 2.0 and two.peak_memory == 2 * 10**9
     assert scripted.opened[-3:] == ["1 slot", "2 slots", "2 slots"]
-    assert [one.how for one in outcome.growths] == ["measured", "computed"]
-    assert outcome.growths[0].times_alone()[7] == pytest.approx(10.0)
 
 
 def test_mistakes_of_the_command_are_said_before_any_work() -> None:

@@ -25,9 +25,7 @@ def bench(
     teacher: Annotated[str, typer.Option("--teacher", help="network of the teacher")] = "resnet34",
     student: Annotated[str, typer.Option("--student", help="network of the student")] = "mobilenet_v2",
     batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="images a step")] = 128,
-    what: Annotated[
-        str, typer.Option("--what", help="of alone, kd, feature, slots, study; several with commas")
-    ] = "alone,kd",
+    what: Annotated[str, typer.Option("--what", help="of alone, kd, feature, slots; several with commas")] = "alone,kd",
     minutes: Annotated[float, typer.Option("--minutes", min=0, help="that it may take; more makes turns longer")] = 5.0,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="turns of each way to train")] = 5,
     slots: Annotated[str, typer.Option("--slots", help="runs at once, for --what slots")] = "1,2,4",
@@ -38,7 +36,7 @@ def bench(
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda")] = "auto",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads (else all)")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="folder for the table, the figures and the plot")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="folder for the table and the figures")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="no progress display")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of text")] = False,
 ) -> None:

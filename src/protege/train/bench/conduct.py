@@ -19,15 +19,17 @@ from protege.errors import RunError
 from protege.runs.config import Described
 from protege.runs.display import console
 from protege.runs.hardware import free_memory
-from protege.train.bench.budget import minimal_work, passes_within, rounds_within, study_work
-from protege.train.bench.growth import Growth, computed, measured
-from protege.train.bench.limits import Rates, limit
+from protege.train.bench.limits import Rates, limit, work
 from protege.train.bench.messages import Facts, Request, Took
 from protege.train.bench.outcome import Load, Outcome, Row
 from protege.train.bench.process import Process
-from protege.train.bench.variants import REFERENCE, WORDS, Pair, Setting, Variant, What, variants
+from protege.train.bench.variants import WORDS, Pair, Setting, Variant, What, variants
 
 SPARE = 1 << 30  # bytes of memory that are left to others
+LONGEST_TURN = 3.0  # seconds: more would tell no more
+FEWEST_ROUNDS = 3
+IMAGES = 250  # that the teacher is asked about at once
+REFERENCE_IS_SLOWER = 2.0  # a guess to plan with
 
 
 class Plan(Described):
@@ -38,11 +40,6 @@ class Plan(Described):
     rounds: int = 5
     minutes: float = 15.0
     slots: tuple[int, ...] = (1, 2, 4)
-    study_runs: int = 8
-
-    def in_order(self) -> list[tuple[Pair, What]]:
-        """Studies last, for their time cannot be shortened."""
-        return sorted(self.groups, key=lambda group: group[1] == "study")
 
     def ways(self, what: What, facts: Facts) -> list[Variant]:
         ways = variants(what, facts.arithmetic, self.slots, facts.execution)
@@ -62,7 +59,6 @@ class Measuring:
     rates: list[Rates] = field(default_factory=list)
     load: list[float] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
-    growths: list[Growth] = field(default_factory=list)
 
     def say(self, sentence: str) -> None:
         if not self.quiet:
@@ -102,16 +98,12 @@ def measure(plan: Plan, setting: Setting, quiet: bool = False) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="protege-bench-") as folder:
         state = Measuring(plan, setting.model_copy(update={"folder": Path(folder)}), quiet)
         with Process(Path(folder) / "machine.log") as machine:
-            groups = plan.in_order()
-            for pair in dict.fromkeys(pair for pair, _ in groups):
+            for pair in dict.fromkeys(pair for pair, _ in plan.groups):
                 _prepare(state, machine, pair)
-            for number, (pair, what) in enumerate(groups):
-                available = _share(state, groups[number:])
+            for number, (pair, what) in enumerate(plan.groups):
+                available = _share(state, plan.groups[number:])
                 state.rates.append(_rates(state, machine))
-                if what == "study":
-                    _study(state, pair)
-                else:
-                    _group(state, pair, what, available)
+                _group(state, pair, what, available)
     return _outcome(state, before)
 
 
@@ -135,10 +127,7 @@ def _share(state: Measuring, left: Sequence[tuple[Pair, What]]) -> float:
     """Seconds for the first of what is left: in proportion to the work."""
     plan = state.plan
     works = [
-        study_work(state.facts[pair], plan.study_runs)
-        if what == "study"
-        else minimal_work(pair, plan.ways(what, state.facts[pair]), state.facts[pair], plan.rounds)
-        for pair, what in left
+        minimal_work(pair, plan.ways(what, state.facts[pair]), state.facts[pair], plan.rounds) for pair, what in left
     ]
     remaining = state.began + 60 * plan.minutes - time.monotonic()
     return max(0.0, remaining) * works[0] / sum(works)
@@ -214,19 +203,34 @@ def _take_turns(state: Measuring, stands: list[Stand], available: float) -> None
             stand.row = stand.row.model_copy(update=update)
 
 
-# ---- a study ----
+# ---- how many passes a round, and how many rounds, so that all of it fits into the time that there is ----
 
 
-def _study(state: Measuring, pair: Pair) -> None:
-    plan, facts = state.plan, state.facts[pair]
-    state.say(f"{pair.label}: a study of {plan.study_runs} runs")
-    with Process(state.setting.folder / "study.log") as process:
-        request = Request(verb="study", setting=state.setting, pair=pair, weights=facts.weights)
-        reply = process.ask(request.model_copy(update={"arithmetic": facts.arithmetic, "runs": plan.study_runs}))
-    state.load.append(os.getloadavg()[0])
-    if reply.grown is None:
-        raise RunError(f"The study of {pair.label} could not be made: {reply.problem}")
-    state.growths.append(measured(pair, reply.grown))
+def rounds_within(pass_seconds: Sequence[float], rounds: int, available: float) -> int:
+    """Fewer rounds than wished for only where one pass of each is too much, and never fewer than three."""
+    fitting = int(available / sum(pass_seconds))
+    return min(rounds, max(FEWEST_ROUNDS, fitting))
+
+
+def passes_within(pass_seconds: Sequence[float], rounds: int, available: float) -> list[int]:
+    """A round, of each: at least one, and quick ones more, so that turns are alike in length and fill the time."""
+    turn = LONGEST_TURN
+    while True:
+        passes = [max(1, int(turn / seconds)) for seconds in pass_seconds]
+        total = rounds * sum(number * seconds for number, seconds in zip(passes, pass_seconds, strict=True))
+        if total <= available or max(passes) == 1:
+            return passes
+        turn *= 0.8
+
+
+def minimal_work(pair: Pair, ways: Sequence[Variant], facts: Facts, rounds: int) -> float:
+    """FLOPs of measuring these with one pass a round, to share the time out before anything is known."""
+    total = 0.0
+    for way in ways:
+        images = way.slots * way.images(pair.batch_size, IMAGES)
+        slower = REFERENCE_IS_SLOWER if way.role == "reference" else 1.0
+        total += slower * images * work(way, facts.student, facts.teacher)
+    return (rounds + 1) * total
 
 
 # ---- the end ----
@@ -235,7 +239,7 @@ def _study(state: Measuring, pair: Pair) -> None:
 def _outcome(state: Measuring, load_before: float) -> Outcome:
     rates = Rates(**{name: max(getattr(one, name) for one in state.rates) for name in Rates.model_fields})
     rows = tuple(_with_limit(row, state.facts[row.pair], rates) for row in state.rows)
-    outcome = Outcome(
+    return Outcome(
         command=shlex.join(["protege" if Path(sys.argv[0]).stem == "protege" else sys.argv[0], *sys.argv[1:]]),
         date=time.strftime("%Y-%m-%d"),
         environment=state.environment,
@@ -245,22 +249,8 @@ def _outcome(state: Measuring, load_before: float) -> Outcome:
         load=Load(before=load_before, seen=tuple(state.load)),
         rates=rates,
         rows=rows,
-        growths=tuple(state.growths),
     )
-    found = [growth for pair in outcome.pairs if (growth := _computed(outcome, pair))]
-    return outcome.model_copy(update={"growths": (*outcome.growths, *found)})
 
 
 def _with_limit(row: Row, facts: Facts, rates: Rates) -> Row:
     return row.model_copy(update={"limit": limit(row.variant, facts.student, facts.teacher, rates)})
-
-
-def _computed(outcome: Outcome, pair: Pair) -> Growth | None:
-    """Where all that it takes was measured in one group, and so in turns."""
-    names = ("ours, student alone", "ours", "ours, remembered", REFERENCE)
-    rows = [outcome.row(pair, "kd", name) for name in names]
-    speeds = [row.speed for row in rows if row is not None and row.images_per_second]
-    if len(speeds) < len(names):
-        return None
-    alone, cold, warm, reference = speeds
-    return computed(pair, alone, cold, warm, reference)

@@ -31,28 +31,15 @@ class Took(Described):
     asked: int = Field(default=0, description="images that the teacher looked at because its memory did not know them")
 
 
-class Grown(Described):
-    """A study of one teacher, really made: seconds of the loop of each of its runs."""
-
-    epochs: int
-    images: int
-    views: int
-    alone: tuple[float, ...] = Field(description="seconds of runs of the student alone, spread over the study")
-    first_pass: float = Field(description="seconds in which the teacher was asked about every view")
-    runs: tuple[float, ...]
-
-
 class Request(Described):
-    """prepare a pair, measure rates, open a way to train, pass through it, or make a small study."""
+    """prepare a pair, measure rates, open a way to train, or pass through it."""
 
-    verb: Literal["prepare", "rates", "open", "pass", "study"]
+    verb: Literal["prepare", "rates", "open", "pass"]
     setting: Setting
     pair: Pair | None = None
     variant: Variant | None = None
     weights: Path | None = None
-    arithmetic: Arithmetic = Arithmetic()
     passes: int = 1
-    runs: int = 8
 
 
 class Reply(Described):
@@ -63,5 +50,4 @@ class Reply(Described):
     environment: dict[str, Any] | None = None
     rates: Rates | None = None
     took: Took | None = None
-    grown: Grown | None = None
     peak_memory: int = Field(default=0, description="bytes: of the process on a CPU, on the device on a GPU")

@@ -15,10 +15,10 @@ import torch
 from protege import data, runs
 from protege.runs import process
 from protege.runs.config import Place, RunConfig, check_run
+from protege.runs.tuning import now
 from protege.teacher import recall, speaking
 from protege.train import loop
 from protege.train.arithmetic import Chosen, Execution, record
-from protege.train.bench.machine import now
 from protege.train.bench.messages import Took
 from protege.train.bench.variants import Arithmetic, Pair, Setting, Variant
 from protege.train.optim import build_optimizer

@@ -1,4 +1,4 @@
-"""What was measured: a row for each way to train, and how the time of a study grows."""
+"""What was measured: a row for each way to train, and what its figures should be read with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from pydantic import Field
 
 from protege.runs.config import Described
-from protege.train.bench.growth import Growth
 from protege.train.bench.limits import Rates
 from protege.train.bench.variants import Pair, Setting, Variant, What
 
@@ -66,7 +65,6 @@ class Outcome(Described):
     load: Load
     rates: Rates
     rows: tuple[Row, ...] = ()
-    growths: tuple[Growth, ...] = ()
 
     @property
     def quiet(self) -> bool:
@@ -81,7 +79,7 @@ class Outcome(Described):
 
     @property
     def pairs(self) -> list[Pair]:
-        return list(dict.fromkeys([row.pair for row in self.rows] + [growth.pair for growth in self.growths]))
+        return list(dict.fromkeys(row.pair for row in self.rows))
 
 
 class Factor(Described):

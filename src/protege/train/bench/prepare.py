@@ -19,7 +19,7 @@ from protege.runs.config import check_run
 from protege.runs.process import keep_freed_memory
 from protege.runs.tuning import quickest
 from protege.train.arithmetic import Examples, quickest_execution, quickest_precision
-from protege.train.bench.machine import cost
+from protege.train.bench.limits import cost
 from protege.train.bench.messages import Facts
 from protege.train.bench.variants import Arithmetic, Pair, Precision, Setting
 from protege.views import normalise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from protege.train.bench.growth import Growth
 from protege.train.bench.outcome import Outcome, Row, factors
 from protege.train.bench.variants import WORDS, What
 
@@ -22,7 +21,7 @@ last; *precision*, bf16 where it is quicker (`--optim.precision auto`); *compile
 epochs or is asked for; *memory*, the teacher's logits are remembered. `ours` is all of these but the last: its teacher
 looks at every image.
 
-The reference is `src/protege/bench/reference.py`: PIL transforms image by image, two loader processes, fp32, live teacher.
+The reference is `src/protege/train/bench/reference.py`: PIL transforms image by image, two loader processes, fp32, live teacher.
 Peak memory is that of the process, the loaders' left out.
 
 Teacher and memory are stand-ins that have learned nothing, which takes the same time. Whether a trained teacher may speak
@@ -43,9 +42,6 @@ def _parts(outcome: Outcome) -> Iterator[str]:
                 yield table(ROWS, [row_cells(row) for row in rows])
                 if what in GOALS and (line := factor_line(rows, GOALS[what])):
                     yield line
-        for growth in (one for one in outcome.growths if one.pair == pair):
-            yield f"### A study, {growth.how}"
-            yield growth_table(growth)
     yield READING
 
 
@@ -123,21 +119,6 @@ def factor_line(rows: Sequence[Row], goal: str) -> str:
         together *= factor.gain
     parts = ", ".join(f"{factor.adds} x {factor.gain:.2f}" for factor in found)
     return f"Factor by factor, `{goal}` over `{rows[0].variant.name}`: {parts}; together x {together:.2f}."
-
-
-def growth_table(growth: Growth) -> str:
-    """How many times as long as one student alone."""
-    head = (
-        f"times one student alone ({growth.about})",
-        *(f"{runs} run{'' if runs == 1 else 's'}" for runs in growth.runs),
-    )
-    lines = [
-        ["all that the teacher says is known", *(f"{times:.2f}" for times in growth.times_alone(warm=True))],
-        ["the teacher's first pass included", *(f"{times:.2f}" for times in growth.times_alone())],
-    ]
-    if growth.reference:
-        lines.append(["the reference loop", *(f"{times:.2f}" for times in growth.reference_times_alone())])
-    return table(head, lines)
 
 
 def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

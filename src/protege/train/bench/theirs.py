@@ -14,9 +14,9 @@ from protege.models import build
 from protege.models.config import ModelConfig
 from protege.models.network import Network, load_weights, wrap
 from protege.runs.process import keep_freed_memory
+from protege.runs.tuning import now
 from protege.teacher.speaking import shapes_of
 from protege.train.bench import reference
-from protege.train.bench.machine import now
 from protege.train.bench.messages import Took
 from protege.train.bench.variants import Pair, Setting, Variant
 

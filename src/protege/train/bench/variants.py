@@ -11,14 +11,13 @@ from protege.data.config import DataConfig
 from protege.runs.config import Described
 from protege.train.arithmetic import Execution
 
-What = Literal["alone", "kd", "feature", "slots", "study"]
+What = Literal["alone", "kd", "feature", "slots"]
 Precision = Literal["fp32", "bf16"]
 WORDS: dict[What, str] = {
     "alone": "student alone",
     "kd": "logit-KD",
     "feature": "Feature-KD",
     "slots": "logit-KD remembered, in slots",
-    "study": "a study",
 }
 REFERENCE = "reference"
 
@@ -108,9 +107,7 @@ def variants(
         return [*_references("kd"), *_ladder("kd", arithmetic, execution), *_remembered(arithmetic, execution)]
     if what == "feature":
         return [*_references("feature"), *_ladder("feature", arithmetic, execution)]
-    if what == "slots":
-        return _slots(arithmetic, slots)
-    return []
+    return _slots(arithmetic, slots)
 
 
 def _references(method: Literal["supervised", "kd", "feature"]) -> list[Variant]:

@@ -12,7 +12,6 @@ from protege.errors import ConfigError
 from protege.runs import cores, whole
 from protege.runs.config import Place
 from protege.train.bench.outcome import Outcome
-from protege.train.bench.plot import draw
 from protege.train.bench.tables import markdown, threads_of
 from protege.train.bench.variants import Setting
 
@@ -37,15 +36,14 @@ def setting_of(
 
 
 def write(outcome: Outcome, folder: Path, what: str, more: str = "") -> list[Path]:
-    """The figures (.json), the table (.md, with `more` below it) and the plot (.svg)."""
+    """The figures (.json) and the table (.md, with `more` below it)."""
     stem = f"{what}_{hardware(outcome)}_{outcome.date}"
-    made = [folder / f"{stem}.{ending}" for ending in ("json", "md", "svg")]
-    with whole(made[0]) as partial:
+    figures, text = (folder / f"{stem}.{ending}" for ending in ("json", "md"))
+    with whole(figures) as partial:
         partial.write_text(outcome.model_dump_json(indent=1) + "\n")
-    with whole(made[1]) as partial:
-        partial.write_text(f"# Training speed\n\n{markdown(outcome)}{more}\n![speeds and studies]({made[2].name})\n")
-    draw(outcome, made[2])
-    return made
+    with whole(text) as partial:
+        partial.write_text(f"# Training speed\n\n{markdown(outcome)}{more}")
+    return [figures, text]
 
 
 def hardware(outcome: Outcome) -> str:

@@ -6,22 +6,39 @@ asking for each 1 trained. Here crops with padding 1 and no flips make 9 views, 
 
 from __future__ import annotations
 
+import multiprocessing
+import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
+from growth import Grown, Growth, measured
 
 from protege import runs
 from protege.runs.config import Place, RunConfig, check_run
 from protege.teacher import recall
 from protege.train import loop
-from protege.train.bench.messages import Grown
 from protege.train.bench.ours import described, opened, pin
+from protege.train.bench.prepare import prepare
 from protege.train.bench.variants import Arithmetic, Pair, Setting, Variant
 
 EPOCHS = 11
 VIEWS: dict[str, Any] = {"padding": 1, "flip": False}
+
+
+def made(pair: Pair, setting: Setting, number: int = 8) -> Growth:
+    """In a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="protege-study-") as folder:
+        here = setting.model_copy(update={"folder": Path(folder)})
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            return measured(pair, pool.submit(prepared, pair, here, number).result())
+
+
+def prepared(pair: Pair, setting: Setting, number: int) -> Grown:
+    facts = prepare(pair, setting)
+    return grown(pair, setting, facts.arithmetic, facts.weights, number)
 
 
 def grown(pair: Pair, setting: Setting, arithmetic: Arithmetic, weights: Path, number: int) -> Grown:

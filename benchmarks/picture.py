@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from protege.train.bench.growth import Growth
+from growth import Growth
+
 from protege.train.bench.outcome import Outcome, Row
 from protege.train.bench.tables import GROUPS, number, threads_of
 from protege.train.bench.variants import WORDS, Pair
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 REFERENCE, OURS, PALE = "#9a9a9a", "#1f6fb4", "#a5c5e1"
 
 
-def draw(outcome: Outcome, file: Path) -> None:
+def draw(outcome: Outcome, growths: Sequence[Growth], file: Path) -> None:
     """A row for each pair: speeds on the left, studies on the right. The kind of picture is the file's ending."""
     from matplotlib.figure import Figure
 
@@ -27,7 +29,7 @@ def draw(outcome: Outcome, file: Path) -> None:
     panels = figure.subplots(len(pairs), 2, squeeze=False, width_ratios=(3, 2))
     for (speeds, studies), pair in zip(panels, pairs, strict=True):
         _draw_speeds(speeds, outcome, pair)
-        _draw_growths(studies, [growth for growth in outcome.growths if growth.pair == pair], pair)
+        _draw_growths(studies, [growth for growth in growths if growth.pair == pair], pair)
     about = outcome.environment
     hardware = about.get("gpu") or f"{about.get('cores')} cores of {about.get('processor')}"
     figure.suptitle(f"Training speed, {hardware}, {threads_of(outcome)}, torch {about.get('torch')}, {outcome.date}")

@@ -9,11 +9,23 @@ from typing import Literal
 from pydantic import Field
 
 from protege.runs.config import Described
-from protege.train.bench.messages import Grown
-from protege.train.bench.variants import Pair
+from protege.train.bench.outcome import Outcome
+from protege.train.bench.tables import table
+from protege.train.bench.variants import REFERENCE, Pair
 
 EPOCHS, VIEWS = 200, 162  # of a run at full size: as published, crops with padding 4 and flips
 RUNS = (1, 2, 4, 8, 16, 30)
+
+
+class Grown(Described):
+    """A study of one teacher, really made: seconds of the loop of each of its runs."""
+
+    epochs: int
+    images: int
+    views: int
+    alone: tuple[float, ...] = Field(description="seconds of runs of the student alone, spread over the study")
+    first_pass: float = Field(description="seconds in which the teacher was asked about every view")
+    runs: tuple[float, ...]
 
 
 class Growth(Described):
@@ -72,3 +84,29 @@ def computed(
 def views_met(epochs: int, views: int = VIEWS) -> float:
     """How many different views of an image so many epochs show, on average."""
     return views * (1 - (1 - 1 / views) ** epochs)
+
+
+def of(outcome: Outcome, pair: Pair) -> Growth | None:
+    """Where all that it takes was measured in one group, and so in turns."""
+    names = ("ours, student alone", "ours", "ours, remembered", REFERENCE)
+    rows = [outcome.row(pair, "kd", name) for name in names]
+    speeds = [row.speed for row in rows if row is not None and row.images_per_second]
+    if len(speeds) < len(names):
+        return None
+    alone, cold, warm, reference = speeds
+    return computed(pair, alone, cold, warm, reference)
+
+
+def growth_table(growth: Growth) -> str:
+    """How many times as long as one student alone."""
+    head = (
+        f"times one student alone ({growth.about})",
+        *(f"{runs} run{'' if runs == 1 else 's'}" for runs in growth.runs),
+    )
+    lines = [
+        ["all that the teacher says is known", *(f"{times:.2f}" for times in growth.times_alone(warm=True))],
+        ["the teacher's first pass included", *(f"{times:.2f}" for times in growth.times_alone())],
+    ]
+    if growth.reference:
+        lines.append(["the reference loop", *(f"{times:.2f}" for times in growth.reference_times_alone())])
+    return table(head, lines)
