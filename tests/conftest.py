@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import protege  # noqa: F401 (before torch, as everywhere: it says how long threads wait for each other)
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 

@@ -192,11 +192,10 @@ def test_a_worker_whose_launcher_is_gone_checkpoints_and_ends(runs: Path) -> Non
     )
     process.stdin.flush()
     run = Run(runs / long.run)
-    deadline = time.monotonic() + 120
     while not run.metrics():
-        assert process.poll() is None and time.monotonic() < deadline
+        assert process.poll() is None
         time.sleep(0.05)
-    said, _ = process.communicate(timeout=60)  # closes its input
+    said, _ = process.communicate()  # closes its input
     assert Reply.model_validate_json(said).outcome == "stopped"
     assert run.checkpoint_file.exists()
 

@@ -65,7 +65,7 @@ def test_words_outlive_the_process_that_stored_them(root: Path) -> None:
         memory.store(torch.tensor([5]), torch.tensor([1]), torch.full((1, {CLASSES}), 0.25))
     """
     storing = process(code)
-    storing.communicate(timeout=60)
+    storing.communicate()
     assert storing.returncode == 0
     recalled, known = opened(root).recall(torch.tensor([5]), torch.tensor([1]))
     assert known.all()
@@ -309,7 +309,7 @@ def test_three_processes_at_once_hear_the_same_words(root: Path) -> None:
         user.stdin.write("go\n")
         user.stdin.flush()
     for user in users:
-        user.communicate(timeout=60)
+        user.communicate()
     assert [user.returncode for user in users] == [0, 0, 0]
     results = [torch.load(root / f"heard{me}.pt") for me in (1, 2, 3)]
     assert torch.equal(results[0][0], results[1][0])

@@ -126,14 +126,11 @@ def test_killed_at_random_moments_it_ends_bit_equal(tmp_path: Path, number: sign
     for _ in range(3):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         folder = tmp_path / "killed"
-        deadline = time.monotonic() + 60
-        while (
-            not list(folder.glob("*/checkpoint.safetensors")) and process.poll() is None and time.monotonic() < deadline
-        ):
+        while not list(folder.glob("*/checkpoint.safetensors")) and process.poll() is None:
             time.sleep(0.01)
         time.sleep(chance.random() * 0.3)
         process.send_signal(number)
-        process.wait(60)
+        process.wait()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert outcome(folders.every(tmp_path / "killed")[0]) == outcome(whole)
@@ -142,11 +139,10 @@ def test_killed_at_random_moments_it_ends_bit_equal(tmp_path: Path, number: sign
 def test_a_stop_says_where_it_stopped_and_how_to_go_on(tmp_path: Path) -> None:
     command = [*COMMAND, *ARGUMENTS, "--optim.epochs", "500", "--runs", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("*/metrics.jsonl")) and time.monotonic() < deadline:
+    while not list(tmp_path.glob("*/metrics.jsonl")) and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate()[1]
     assert process.returncode == 130
     assert "The same command goes on from here" in said
     assert "Traceback" not in said

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -155,3 +158,22 @@ def test_where_compiling_fails_the_run_goes_on(
 
 def test_times_are_told_apart_by_machine() -> None:
     assert tuning._key("a", CPU) != tuning._key("b", CPU)
+
+
+@pytest.mark.parametrize(
+    ("set_by_the_user", "expected"),
+    [({}, "20000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "30000000000")],
+    ids=["nothing", "a count", "a policy"],
+)
+def test_threads_give_their_core_up_soon_unless_the_user_says_otherwise(
+    set_by_the_user: dict[str, str], expected: str
+) -> None:
+    """As torch's own OpenMP tells when it is loaded: a busy neighbour is then waited for, not spun against."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", "import protege, torch"], capture_output=True, text=True, check=True,
+        env={**environment, "OMP_DISPLAY_ENV": "VERBOSE", **set_by_the_user},
+    )  # fmt: skip
+    if "GOMP_SPINCOUNT" not in done.stderr:
+        pytest.skip("torch comes with another OpenMP here")
+    assert f"GOMP_SPINCOUNT = '{expected}'" in done.stderr
