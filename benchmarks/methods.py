@@ -5,8 +5,8 @@
 Every run is a process of its own with one CPU thread, so that its peak memory is its own. Stop it and start it again as
 you like: what was measured is kept in RUNS/measured. Accuracies are of held-out images; the test set stays sealed.
 
-reduced   34 methods and the student alone, 2 seeds, on two quiet cores in 12 to 15 minutes: 140 steps a run. Reckoned from the CPU
-          time of one thread, .07 s a step alone, .11 s by most methods, .24 s by reviewkd, .5 s by semckd, and 5 s a run besides
+reduced   2 seeds of every method and of the student alone, 140 steps each; with 34 methods on two quiet cores 12 to 15 minutes. Reckoned
+          from the CPU time of one thread: .07 s a step alone, .11 by most methods, .24 by reviewkd, .5 by semckd, and 5 s a run besides
 full      a GPU: resnet32x4 -> resnet8x4 as in the literature, 240 epochs; many GPU-hours
 tiny      seconds a run, to try this script; its figures mean nothing
 """

@@ -13,7 +13,7 @@ from protege.methods import Method, Progress
 
 FIRST = Progress(epoch=0, epochs=100)
 NAMES = (
-    "feature", "fitnet", "at", "sp", "cc", "vid", "pkt", "nst", "ofd", "fsp", "ft", "ab", "reviewkd", "simkd", "catkd",
+    "feature", "fitnet", "at", "sp", "cc", "vid", "pkt", "nst", "ofd", "fsp", "ft", "ab", "reviewkd", "simkd", "catkd", "sdd",
     "srrl", "semckd", "rkd", "crd",
 )  # fmt: skip
 

@@ -22,8 +22,10 @@ from method_cases import LAST, make_case
 from torch import Tensor, nn
 
 from protege.errors import ShapeMismatch
-from protege.methods.base import Classifier, Method
+from protege.methods.base import Classifier, Method, Outputs
 from protege.methods.catkd import CATKD, class_maps
+from protege.methods.kd import KD
+from protege.methods.sdd import SDD
 from protege.methods.semckd import SemCKD
 from protege.methods.simkd import SimKD
 from protege.methods.srrl import SRRL
@@ -178,3 +180,45 @@ def test_semantic_calibration_is_the_papers(batch: int, anchors: int) -> None:
             gap = (projected - F.adaptive_avg_pool2d(theirs[t], size))[b].square().mean().item()
             total += energies[t] / sum(energies) * gap
     assert terms["semantics"].item() == pytest.approx(400 * total / (batch * 2), rel=1e-9)
+
+
+def test_sdd_is_kd_in_every_region_with_the_complementary_ones_twice() -> None:
+    """Regions of 1, 2 and 4 cells a side, each an average of the map, read by the classifier and its bias."""
+    stages = ((4, 16, 16), (8, 8, 8))
+    case = precise_case(student_stages=stages, teacher_stages=((6, 16, 16), (10, 8, 8)))
+    total, double = 0.0, 0
+
+    def read(side: Outputs, rows: slice, columns: slice) -> Tensor:
+        assert side.classifier is not None
+        cell = side.features["stage2"][:, :, rows, columns].mean((2, 3))
+        return F.linear(cell, side.classifier.weight, side.classifier.bias)
+
+    everything = slice(0, 8)
+    whole = read(case.teacher, everything, everything).argmax(1) == case.batch.labels
+    for scale in (1, 2, 4):
+        step = 8 // scale
+        for i, j in product(range(scale), range(scale)):
+            cell = slice(i * step, (i + 1) * step), slice(j * step, (j + 1) * step)
+            s, t = (read(side, *cell) for side in (case.student, case.teacher))
+            apart = 16 * (t / 4).softmax(1) * ((t / 4).log_softmax(1) - (s / 4).log_softmax(1))
+            weight = 1 + ((t.argmax(1) == case.batch.labels) != whole).double()
+            double += int((weight == 2).sum())
+            total += (weight * apart.sum(1)).sum().item()
+    assert double > 0
+    terms, _ = precise_terms(SDD(), case)
+    assert terms["regions"].item() == pytest.approx(0.9 * total / (21 * 6), rel=1e-9)
+
+
+def test_sdd_of_the_whole_map_alone_is_kd() -> None:
+    """The classifier on the averaged map is the network's own last step."""
+    case = precise_case()
+    for side in (case.student, case.teacher):
+        assert side.classifier is not None
+        side.logits = F.linear(side.features["stage3"].mean((2, 3)), side.classifier.weight, side.classifier.bias)
+    terms, _ = precise_terms(SDD(scales=(1,)), case)
+    assert terms["regions"].item() == pytest.approx(case.terms(KD())["teacher"].item(), rel=1e-9)
+
+
+def test_sdd_wants_the_whole_map_first() -> None:
+    with pytest.raises(ValueError, match="the whole first"):
+        SDD(scales=(2, 4))

@@ -18,8 +18,10 @@ from protege.methods.dist import DIST
 from protege.methods.dkd import DKD
 from protege.methods.kd import KD
 from protege.methods.ls import LS, standardised
+from protege.methods.luminet import LumiNet
 from protege.methods.mlkd import MLKD
 from protege.methods.nkd import NKD
+from protege.methods.rld import RLD
 from protege.methods.ttm import TTM
 from protege.methods.wsld import WSLD
 
@@ -195,6 +197,121 @@ def test_dkd_warms_up_over_twenty_epochs(epoch: int, share: float, case: Case) -
     assert now["target"].item() == pytest.approx(share * full["target"].item())
     assert now["others"].item() == pytest.approx(share * full["others"].item())
     assert now["labels"].item() == full["labels"].item()
+
+
+def test_kd_measures_the_distance_as_it_is_told(case: Case) -> None:
+    """Each divergence written out example by example; forward is what kd has always been."""
+    student, teacher, _ = arrays(case)
+    s, t = softmax(student / 3, 1), softmax(teacher / 3, 1)
+    middle = (s + t) / 2
+    expected = {
+        "forward": 9 * kl(t, s),
+        "reverse": 9 * kl(s, t),
+        "js": 9 * (kl(s, middle) + kl(t, middle)) / 2,
+        "logits": ((student - teacher) ** 2).mean(1),
+        "hard": np.array([-math.log(softmax(student, 1)[b, teacher[b].argmax()]) for b in range(len(s))]),
+    }
+    for divergence, values in expected.items():
+        method = parse_method({"name": "kd", "divergence": divergence, "temperature": 3, "kd_weight": 0.7})
+        assert case.terms(method)["teacher"].item() == pytest.approx(0.7 * values.mean()), divergence
+
+
+@pytest.mark.parametrize("divergence", ["forward", "reverse", "js", "logits", "hard"])
+def test_every_divergence_of_kd_has_the_gradient_of_its_value(divergence: str, case: Case) -> None:
+    method = parse_method({"name": "kd", "divergence": divergence})
+
+    def loss(logits: Tensor) -> Tensor:
+        return one(method, logits, case.teacher.logits, case.batch.labels)["teacher"]
+
+    assert torch.autograd.gradcheck(loss, (case.student.logits,))
+
+
+@pytest.mark.parametrize("divergence", ["forward", "reverse", "js", "logits"])
+def test_a_student_that_says_what_its_teacher_says_is_left_alone(divergence: str, case: Case) -> None:
+    method = parse_method({"name": "kd", "divergence": divergence})
+    said_alike = one(method, case.teacher.logits, case.teacher.logits, case.batch.labels)
+    assert said_alike["teacher"].item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e4, 0.0])
+@pytest.mark.parametrize("divergence", ["reverse", "js", "logits", "hard"])
+def test_every_divergence_of_kd_is_finite_at_extreme_logits(divergence: str, scale: float) -> None:
+    case = make_case(scale=scale)
+    case.terms(parse_method({"name": "kd", "divergence": divergence}))["teacher"].backward()
+    assert case.student.logits.grad is not None
+    assert torch.isfinite(case.student.logits.grad).all()
+
+
+def test_a_choice_of_divergence_left_every_earlier_description_of_kd_as_it_was() -> None:
+    """Ids of runs are made of it."""
+    assert KD().model_dump() == {
+        "name": "kd", "label_smoothing": 0.0, "temperature": 4.0, "kd_weight": 0.9, "ce_weight": 0.1, "standardise": False
+    }  # fmt: skip
+    assert KD(divergence="js").model_dump()["divergence"] == "js"
+
+
+# luminet
+
+
+def test_luminet_is_kd_on_logits_standardised_class_by_class(case: Case) -> None:
+    """No T^2, and a weight of 33 squared."""
+    student, teacher, _ = arrays(case)
+    s, t = ((z - z.mean(0)) / np.sqrt(z.var(0) + 1e-5) / 4 for z in (student, teacher))
+    expected = 33**2 * kl(softmax(t, 1), softmax(s, 1)).mean()
+    terms = case.terms(LumiNet())
+    assert terms["teacher"].item() == pytest.approx(expected)
+    assert terms["labels"].item() == pytest.approx(2 * case.terms(DKD())["labels"].item())
+    half = case.terms(LumiNet(), progress=Progress(9, 240))["teacher"].item()
+    assert half == pytest.approx(expected / 2)
+
+
+def test_luminet_does_not_see_scale_and_shift_of_a_class(case: Case) -> None:
+    before = case.terms(LumiNet())["teacher"].item()
+    with torch.no_grad():
+        case.student.logits.mul_(torch.linspace(5, 9, 6, dtype=torch.float64)).add_(torch.arange(6))
+    assert case.terms(LumiNet())["teacher"].item() == pytest.approx(before, rel=1e-4)
+
+
+def test_the_gradient_of_luminet_goes_through_mean_and_variance(case: Case) -> None:
+    def loss(logits: Tensor) -> Tensor:
+        return one(LumiNet(), logits, case.teacher.logits, case.batch.labels)["teacher"]
+
+    assert torch.autograd.gradcheck(loss, (case.student.logits,))
+
+
+# rld
+
+
+def test_rld_is_its_two_parts_written_out(case: Case) -> None:
+    student, teacher, labels = arrays(case)
+    confidence = others = 0.0
+    for b, y in enumerate(labels):
+        top, mine = softmax(teacher[b]).max(), softmax(student[b])[y]
+        confidence += kl(np.array([top, 1 - top]), np.array([mine, 1 - mine]))
+        lower = teacher[b] < teacher[b, y]
+        if lower.any():
+            others += 16 * kl(softmax(teacher[b, lower] / 4), softmax(student[b, lower] / 4))
+    terms = case.terms(RLD())
+    assert terms["confidence"].item() == pytest.approx(confidence / len(labels))
+    assert terms["others"].item() == pytest.approx(8 * others / len(labels))
+    tenth = case.terms(RLD(), progress=Progress(1, 240))
+    assert tenth["others"].item() == pytest.approx(terms["others"].item() / 10)
+
+
+def test_rld_leaves_out_what_the_teacher_puts_above_the_right_class() -> None:
+    student = torch.tensor([[0.0, 3.0, 1.0, -1.0]], requires_grad=True)
+    teacher = torch.tensor([[5.0, 2.0, 1.0, 0.0]])
+    one(RLD(), student, teacher, torch.tensor([1]))["others"].backward()
+    assert student.grad is not None
+    assert (student.grad[0] != 0).tolist() == [False, False, True, True]
+
+
+def test_rld_compares_nothing_where_the_teacher_ranks_the_right_class_last() -> None:
+    student = torch.tensor([[0.0, 3.0, 1.0]], requires_grad=True)
+    terms = one(RLD(), student, torch.tensor([[5.0, 2.0, 1.0]]), torch.tensor([2]))
+    terms["others"].backward()
+    assert terms["others"].item() == 0
+    assert student.grad is not None and not student.grad.any()
 
 
 # nkd

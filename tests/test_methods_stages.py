@@ -213,6 +213,11 @@ def test_mixed_labels_reach_every_label_term() -> None:
     partners, half = case.batch.labels.roll(1), torch.full((6,), 0.5)
     both = [F.cross_entropy(case.student.logits, labels).item() for labels in (case.batch.labels, partners)]
     mixed = replace(case, batch=Batch(case.batch.labels, case.batch.indices, partners, half))
-    for name in set(NAMES) - {"feature", "fsp", "simkd"}:  # which weigh the labels otherwise, or want other shapes
+    for name in set(NAMES) - {
+        "feature",
+        "fsp",
+        "simkd",
+        "sdd",
+    }:  # which weigh the labels otherwise, or want other shapes
         labels = mixed.terms(parse_method(name))["labels"]
         assert labels.item() == pytest.approx(sum(both) / 2, rel=1e-5), name

@@ -20,6 +20,7 @@ from protege.methods.ft import FT
 from protege.methods.kd import KD
 from protege.methods.lookup import METHODS, AnyMethod, fingerprint, parse_method, resolve
 from protege.methods.ls import LS
+from protege.methods.luminet import LumiNet
 from protege.methods.mlkd import MLKD
 from protege.methods.multi import Multi
 from protege.methods.nkd import NKD
@@ -28,6 +29,8 @@ from protege.methods.ofd import OFD
 from protege.methods.pkt import PKT
 from protege.methods.reviewkd import ReviewKD
 from protege.methods.rkd import RKD
+from protege.methods.rld import RLD
+from protege.methods.sdd import SDD
 from protege.methods.semckd import SemCKD
 from protege.methods.simkd import SimKD
 from protege.methods.sp import SP
@@ -50,6 +53,8 @@ METHODS |= {
     "ls": LS,
     "ctkd": CTKD,
     "mlkd": MLKD,
+    "luminet": LumiNet,
+    "rld": RLD,
     "ttm": TTM,
     "wsld": WSLD,
     "uncertainty": Uncertainty,
@@ -66,6 +71,7 @@ METHODS |= {
     "reviewkd": ReviewKD,
     "semckd": SemCKD,
     "catkd": CATKD,
+    "sdd": SDD,
     "srrl": SRRL,
     "simkd": SimKD,
     # how examples stand to each other

@@ -54,6 +54,7 @@ COSTS: Mapping[str, str] = {
     "ofd": "a 1x1 convolution at every stage",
     "reviewkd": "two convolutions and an attention at every stage, wider than the student",
     "semckd": "three convolutions for every pair of a student's and a teacher's stage: the dearest for its networks",
+    "sdd": "both classifiers over every cell of the last maps: 21 in place of one",
     "simkd": "three convolutions over the last map, in the deployed student too",
     "sp": "one product of the batch with itself",
     "pkt": "one product of the batch with itself",

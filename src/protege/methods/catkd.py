@@ -47,15 +47,7 @@ class CATKD(Method):
     ce_weight: float = Field(default=1.0, ge=0, description="weight of the labels")
 
     def adapters(self, student: Shapes, teacher: Shapes) -> nn.Module:
-        matched_stages(student, teacher)  # says at once where there is nothing to compare
-        mine, theirs = last_map(student), last_map(teacher)
-        if student.classes != teacher.classes:
-            raise ShapeMismatch(
-                f"CAT-KD compares classes one by one, but the student knows {student.classes} and the teacher "
-                f"{teacher.classes}. Choose a teacher of the same data."
-            )
-        classifier_over(student, student.features[mine][0], "student")
-        classifier_over(teacher, teacher.features[theirs][0], "teacher")
+        readable_by_class(student, teacher, "CAT-KD")
         return nn.Module()
 
     def terms(
@@ -72,6 +64,18 @@ class CATKD(Method):
     def _maps(self, features: Tensor, classifier: Classifier) -> Tensor:
         maps = class_maps(features, classifier, self.resolution)
         return F.normalize(maps, dim=2) if self.unit else maps
+
+
+def readable_by_class(student: Shapes, teacher: Shapes, method: str) -> None:
+    """An error where the last maps cannot be read by their classifiers, or not of the same classes."""
+    matched_stages(student, teacher)  # says at once where there is nothing to compare
+    if student.classes != teacher.classes:
+        raise ShapeMismatch(
+            f"{method} compares classes one by one, but the student knows {student.classes} and the teacher "
+            f"{teacher.classes}. Choose a teacher of the same data."
+        )
+    for network, owner in ((student, "student"), (teacher, "teacher")):
+        classifier_over(network, network.features[last_map(network)][0], owner)
 
 
 def class_maps(features: Tensor, classifier: Classifier, resolution: int) -> Tensor:
