@@ -250,7 +250,7 @@ def test_a_method_enters_the_package_as_the_page_says(followed: Path, tmp_path: 
     (package / "methods" / "mine.py").write_text(re.sub(r"(?=^    direction_weight)", named, file, flags=re.M))
     first, second = block("methods/__init__.py: also").split("\n\n")
     catalogue = (package / "methods" / "__init__.py").read_text()
-    head = "METHODS: dict[str, type[Method]] = {\n"
+    head = "METHODS |= {\n"
     assert head in catalogue
     (package / "methods" / "__init__.py").write_text(catalogue.replace(head, f"{first}\n\n{head}{second}"))
     teacher = next((followed / "runs").glob("resnet14-supervised-*"))
