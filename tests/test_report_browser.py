@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from report_cases import awkward, write_runs
@@ -121,7 +123,7 @@ def click(browser: Browser, column: str) -> None:
 
 def test_every_drawing_and_table_has_a_size(browser: Browser) -> None:
     sizes = browser.run(
-        "return Array.from(document.querySelectorAll('svg, table'), (one) => {"
+        "return Array.from(document.querySelectorAll('svg:not(.narrow):not(.wide), table'), (one) => {"
         " for (let up = one; up; up = up.parentElement) if (up.tagName === 'DETAILS') up.open = true;"
         " const box = one.getBoundingClientRect(); return [box.width, box.height]; })"
     )
@@ -165,8 +167,52 @@ def test_on_a_phone_nothing_is_wider_than_the_screen_but_what_scrolls(browser: B
     assert browser.run("return getComputedStyle(document.querySelector('.scroll')).overflowX") == "auto"
     sizes = browser.run(
         "return Array.from(document.querySelectorAll('header svg text'), (one) => one.getBoundingClientRect().height)"
+        ".filter((height) => height > 0)"
     )
+    assert len(sizes) > 5
     assert min(sizes) >= 10  # pixels: still to be read
+
+
+def test_a_table_that_is_cut_says_how_many_columns_are_to_the_right(browser: Browser) -> None:
+    browser.resize(390)
+    hint = "const frame = document.querySelector('#table-effects .scroll'); const hint = frame.previousElementSibling;"
+    seen = browser.run(
+        hint + "return [frame.scrollWidth > frame.clientWidth, getComputedStyle(hint).display, hint.textContent];"
+    )
+    assert seen[:2] == [True, "block"] and re.fullmatch(r"\d+ more columns: scroll to the right →", seen[2])
+    after = browser.run(
+        hint + "frame.scrollLeft = frame.scrollWidth; frame.dispatchEvent(new Event('scroll'));"
+        "const shown = getComputedStyle(hint).display; frame.scrollLeft = 0; return shown;"
+    )
+    assert after == "none"
+
+
+def test_the_first_picture_uses_the_width_that_there_is(browser: Browser) -> None:
+    shown = (
+        "return Array.from(document.querySelectorAll('header figure svg'), (one) => one.getBoundingClientRect().width)"
+        ".filter((width) => width > 0)"
+    )
+    browser.resize(390)
+    (narrow,) = browser.run(shown)
+    browser.resize(1280)
+    (wide,) = browser.run(shown)
+    browser.resize(390)
+    assert 330 < narrow <= 390 and wide > 900
+
+
+def test_a_drawing_is_saved_as_a_file_that_looks_the_same_by_itself(browser: Browser) -> None:
+    """It needs no style sheet and no class: colours and sizes are written into it."""
+    saved = browser.run(
+        "let kept; const make = URL.createObjectURL; URL.createObjectURL = (blob) => { kept = blob; return make.call(URL, blob); };"
+        "document.addEventListener('click', (event) => { if (event.target.tagName === 'A') event.preventDefault(); }, true);"
+        "document.querySelector('header .save button').click(); URL.createObjectURL = make;"
+        "return kept.text().then((text) => [kept.type, text]);"
+    )
+    kind, text = saved
+    root = ElementTree.fromstring(text)
+    assert kind == "image/svg+xml" and root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert not any("class" in one.attrib for one in root.iter() if one is not root)
+    assert any("rgb(" in one.get("stroke", "") for one in root.iter("{http://www.w3.org/2000/svg}line"))
 
 
 def test_folded_parts_are_open_on_paper(browser: Browser) -> None:

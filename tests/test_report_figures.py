@@ -95,6 +95,15 @@ def test_zero_is_always_on_a_forest_and_a_settled_difference_is_filled() -> None
     assert "hue0 fill" in drawn and " hollow" in drawn
 
 
+def test_rows_are_drawn_for_a_telephone_and_for_a_wide_page_with_the_same_figures() -> None:
+    rows = [ForestRow("kd", "+2.00 [+1.50, +2.50]", 2.0, (1.5, 2.5), None, True, "hue0")]
+    narrow, wide = forest(rows, "points", "label").split("</svg>")[:2]
+    assert 'class="narrow"' in narrow and 'viewBox="0 0 360 ' in narrow
+    assert 'class="wide"' in wide and 'viewBox="0 0 760 ' in wide
+    for drawn in (narrow, wide):
+        assert drawn.count("+2.00 [+1.50, +2.50]</text>") == 1 and drawn.count("<circle") == 1
+
+
 def test_a_margin_named_in_advance_is_shown_around_zero() -> None:
     drawn = forest([ForestRow("kd", "", 0.1, (-0.2, 0.4), 0.5, True, "hue0")], "points", "label")
     x, width = (float(value) for value in re.search(r'<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', drawn).groups())  # type: ignore[union-attr]
@@ -108,9 +117,9 @@ def test_a_higher_field_of_a_heat_map_is_darker_and_the_chosen_one_framed() -> N
         [Field(94.0, "94.00", "", ""), Field(95.0, "95.00", "± 0.10", "", chosen=True)],
         [None, Field(94.5, "94.50", "", "")],
     ]
-    drawn = heat(["1", "4"], ["0.5", "0.9"], fields, "T", "weight", "kd")
-    assert re.findall(r'class="(heat[ a-z]*)" fill-opacity="([\d.]+)"', drawn) == [
-        ("heat", "0.06"), ("heat chosen", "0.60"), ("heat", "0.33"),
+    drawn = heat(["1", "4"], ["0.5", "0.9"], fields, "T", "weight", "kd", "hue3")
+    assert re.findall(r'class="(hue3 heat[ a-z]*)" fill-opacity="([\d.]+)"', drawn) == [
+        ("hue3 heat", "0.06"), ("hue3 heat chosen", "0.60"), ("hue3 heat", "0.33"),
     ]  # fmt: skip
     assert ">94.50<" in drawn and ">± 0.10<" in drawn
 
@@ -148,7 +157,7 @@ ALL = [
     lines([curve(NASTY, [1.0, 2.0], n=2)], NASTY, NASTY, NASTY),
     strip([StripRow(NASTY, NASTY, [1.0, 2.0], 1.5, (1.0, 2.0), "alone")], NASTY, NASTY),
     forest([ForestRow(NASTY, NASTY, 1.0, (0.5, 1.5), 0.3, True, "hue0")], NASTY, NASTY),
-    heat([NASTY], [NASTY], [[Field(1.0, NASTY, NASTY, NASTY)]], NASTY, NASTY, NASTY),
+    heat([NASTY], [NASTY], [[Field(1.0, NASTY, NASTY, NASTY)]], NASTY, NASTY, NASTY, "hue0"),
     scatter([Dot(NASTY, 1.0, 2.0, 0.1, 0.5, "hue0", NASTY)], NASTY, NASTY),
     reliability([Diagram(NASTY, NASTY, [Bin(0.5, 0.5, 3)])], NASTY, "hue0"),
     bars([Bar(NASTY, -1.0, 0.5, NASTY)], NASTY, "hue0", NASTY),
@@ -157,9 +166,9 @@ ALL = [
 
 @pytest.mark.parametrize("drawn", ALL, ids=["lines", "strip", "forest", "heat", "scatter", "reliability", "bars"])
 def test_a_drawing_is_well_formed_and_named_whatever_the_names(drawn: str) -> None:
-    root = ElementTree.fromstring(drawn)
-    assert root.tag == "svg"
-    assert root.get("role") == "img" and root.get("aria-label")
+    for root in ElementTree.fromstring(f"<figure>{drawn}</figure>"):
+        assert root.tag == "svg"
+        assert root.get("role") == "img" and root.get("aria-label")
     assert "<script" not in drawn
 
 
@@ -203,7 +212,7 @@ def test_a_calibration_error_is_printed_whole() -> None:
 def test_the_line_at_zero_does_not_cross_figures() -> None:
     """A minus beside it could not be seen: figures stand between the pieces of the line."""
     row = ForestRow("kd", "-1.58 [-2.00, +2.00], n 2", -1.58, (-2.0, 2.0), None, False, "hue0")
-    drawn = str(forest([row, row], "points", "points"))
+    drawn = forest([row, row], "points", "points").partition("</svg>")[0]  # beside it where there is more room
     zeros = re.findall(r'<line x1="[^"]+" y1="([^"]+)" x2="[^"]+" y2="([^"]+)" class="zero"/>', drawn)
     said = [float(y) for y in re.findall(r'y="([^"]+)" class="dim" text-anchor="end">-1.58', drawn)]
     assert len(zeros) == len(said) == 2

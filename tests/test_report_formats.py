@@ -138,6 +138,25 @@ def test_a_negative_zero_is_not_printed() -> None:
 # ---- names ----
 
 
+def test_the_head_of_a_column_is_no_formula_either() -> None:
+    """Tables of classes and confusions have a column for each network, named by its arm."""
+    table = Table("t", "T", (Column("class"), Column(FORMULA, "estimate")), (Row(("cat", Estimate(1.0, 0.5, 2))),))
+    head = next(csv.reader(io.StringIO(csv_text(table))))
+    assert head == ["class", f"'{FORMULA}", f"'{FORMULA} sd", f"'{FORMULA} n"]
+
+
+@pytest.mark.parametrize("name", ["[1] cats", "*cats"])
+def test_no_name_is_an_argument_of_the_row_before_it(name: str) -> None:
+    """After the double backslash that ends a row, LaTeX reads a bracket or a star as part of it."""
+    row = latex(named(name)).partition(r"\midrule")[2].splitlines()[1]
+    assert row == rf"{{{name[0]}}}{name[1:]} \\"
+
+
+def test_markdown_makes_no_link_of_a_name() -> None:
+    assert "www&#46;example&#46;" not in markdown(named("www.example.org"))
+    assert "www&#46;example.org" in markdown(named("www.example.org"))
+
+
 def named(name: str) -> Table:
     return Table("t", name, (Column("name"),), (Row((name,)),), note=name)
 

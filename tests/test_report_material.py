@@ -110,6 +110,22 @@ def test_the_configurations_of_an_arm_stay_together_in_a_chart_of_its_name() -> 
     assert [len(panel.subjects) - 1 for panel in shown] == [5, 4]  # and the teacher
 
 
+def test_configurations_of_an_arm_are_shades_of_its_colour() -> None:
+    """Which no other arm has: a colour means one thing on a page."""
+    made = [
+        cell(f"{arm} ({value})", [row("report", f"{arm} ({value})", 0, 70.0)], arm=arm, values={"method.x": value})
+        for arm, count in (("temperature", 5), ("weight", 2), ("dkd", 1))
+        for value in range(count)
+    ]
+    styles: dict[str | None, list[str]] = {}
+    for one in subjects(findings().model_copy(update={"cells": tuple(made)})):
+        styles.setdefault(one.arm, []).append(one.style)
+    assert [{style.partition(" ")[0] for style in styles[arm]} for arm in ("temperature", "weight", "dkd")] == [
+        {"hue0"}, {"hue1"}, {"hue2"},
+    ]  # fmt: skip
+    assert len(set(styles["temperature"])) == 5 and len(set(styles["weight"])) == 2
+
+
 def test_an_arm_has_one_colour_in_all_pairs() -> None:
     rows = [row("report", name, 0, 70.0) for name in ("a: x", "a: y")]
     cells = tuple(cell(one.cell, [one], arm="a", pair=one.cell[-1]) for one in rows)

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from report_cases import ALONE, NASTY, TAUGHT, awkward, findings, many_arms, write_runs
+from report_cases import ALONE, GPU, NASTY, TAUGHT, awkward, findings, many_arms, write_runs
 
 from protege.report.make import write_report
 from protege.report.material import collect
@@ -174,7 +174,7 @@ def test_the_environment_is_told_at_the_head_and_in_the_table_of_machines(tiny: 
 
 def test_the_answer_comes_before_everything_else_and_has_one_picture(tiny: str) -> None:
     head = tiny[: tiny.index("<main>")]
-    assert head.count("<svg") == 1
+    assert head.count('class="narrow"') == head.count('class="wide"') == 1 and head.count("<svg") == 2  # one is shown
     assert "The accuracy of kd is higher than that of alone: +2.00 points" in " ".join(Tags(head).text)
     assert head.index("<svg") < head.index("protocol")
 
@@ -237,7 +237,7 @@ def test_a_third_with_too_few_evaluations_is_not_drawn_alone(tmp_path: Path) -> 
     """Twelve epochs have four in their last third; evaluated every fifth, one."""
     found = findings()
     write_runs(found, tmp_path)
-    assert "the last third: held-out accuracy" in page(found, tmp_path)
+    assert "from epoch 9 on: held-out accuracy" in page(found, tmp_path)
     for file in tmp_path.glob("*/metrics.jsonl"):
         lines = [json.loads(line) for line in file.read_text().splitlines()]
         for line in lines:
@@ -245,7 +245,105 @@ def test_a_third_with_too_few_evaluations_is_not_drawn_alone(tmp_path: Path) -> 
                 del line["heldout_accuracy"], line["heldout_nll"]
         file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     made = page(found, tmp_path)
-    assert "held-out accuracy %" in made and "the last third" not in made
+    assert "held-out accuracy %" in made and "from epoch" not in made
+
+
+def test_late_epochs_are_those_of_the_shortest_training_so_that_all_are_in_the_picture(tmp_path: Path) -> None:
+    """A teacher of 24 epochs and students of 12: from epoch 9, the last third of the students."""
+    found = findings()
+    write_runs(found, tmp_path)
+    for one in found.rows("big", "teacher"):
+        file = tmp_path / one.path / "metrics.jsonl"
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        longer = [{**line, "epoch": line["epoch"] + 12} for line in lines]
+        file.write_text("".join(json.dumps(line) + "\n" for line in (*lines, *longer)))
+    made = page(found, tmp_path)
+    drawn = made[: made.index("from epoch 9 on: held-out accuracy")].rpartition("<svg")[2]
+    late = made[made.index(drawn) :].partition("</svg>")[0]
+    assert [name for name in ("teacher big", "alone", "kd") if f"<title>{name}:" in late] == [
+        "teacher big",
+        "alone",
+        "kd",
+    ]
+
+
+# ---- as a reader ----
+
+
+def test_all_that_was_asked_is_answered_above_the_first_picture(tmp_path: Path) -> None:
+    """The answer speaks of the primary comparison; the others follow it, and are not said again below."""
+    found = findings({"alone": ALONE, "kd": TAUGHT, "dkd": (74.0, 74.5, 75.5)})
+    first, second = found.effects
+    second = second.model_copy(update={"primary": False})
+    found = found.model_copy(update={"effects": (first, second), "answer": first.sentence})
+    made = page(found, tmp_path)
+    head = " ".join(Tags(made[: made.index("<nav")]).text)
+    assert head.index(first.sentence) < head.index(second.sentence) < head.index("test accuracy %")
+    assert " ".join(Tags(made).text).count(second.sentence) == 1
+    assert made[: made.index("<nav")].count(">dkd</text>") == 2  # in the picture, which is drawn for two widths
+
+
+def test_what_an_arm_is_stands_on_the_page(tmp_path: Path) -> None:
+    made = page_of(collect(findings(), tmp_path))
+    assert dict(made.arms) == {"alone": "resnet8, kd", "kd": "resnet8 taught by big, kd"}
+    plain = findings()
+    cells = [
+        one.model_copy(update={"method": {"name": "kd", "temperature": 4.0, "standardise": False}})
+        for one in plain.cells
+    ]
+    made = page_of(collect(plain.model_copy(update={"cells": tuple(cells)}), tmp_path))
+    assert dict(made.arms)["kd"] == "resnet8 taught by big, kd (temperature 4)"
+    assert "- kd: resnet8 taught by big, kd (temperature 4)" in markdown_page(made)
+
+
+def test_a_reduced_form_is_not_subtracted_from_what_the_full_one_published(tmp_path: Path) -> None:
+    assert "measured minus published" in page(findings(), tmp_path)
+    assert "measured minus published" not in page(findings(scale="reduced"), tmp_path)
+
+
+def test_tests_of_single_networks_are_folded(tiny: str) -> None:
+    for name in ("mcnemar", "images", "ledger", "hardware"):
+        table = tiny[tiny.index(f'id="table-{name}"') :]
+        assert table.index("<details>") < table.index("<table>")
+    assert tiny[tiny.index('id="table-effects"') :].index("<table>") < tiny[tiny.index('id="table-effects"') :].index(
+        "<details>"
+    )
+
+
+def test_a_difference_is_the_same_figure_in_every_table(tmp_path: Path) -> None:
+    """Though the bootstrap's own is a mean in another order."""
+    found = findings()
+    (effect,) = found.effects
+    assert effect.bootstrap and effect.difference is not None
+    other = effect.bootstrap.model_copy(update={"difference": effect.difference + 0.01})
+    found = found.model_copy(update={"effects": (effect.model_copy(update={"bootstrap": other}),)})
+    tables = {table.name: table for table in page_of(collect(found, tmp_path)).tables}
+    read = {
+        name: table.rows[0].values[[column.name for column in table.columns].index("difference")]
+        for name, table in tables.items()
+        if name in ("effects", "images")
+    }
+    assert read == {"effects": effect.difference, "images": effect.difference}
+
+
+def test_hardware_that_is_everywhere_the_same_is_said_at_the_head_alone(tmp_path: Path) -> None:
+    found = findings()
+    write_runs(found, tmp_path)
+    same = page_of(collect(found, tmp_path))
+    assert dict(same.facts)["hardware"].startswith(GPU)
+    assert "Hardware:" not in html(same) and "Hardware:" not in markdown_page(same)
+    rows = tuple(row.model_copy(update={"device": "a CPU"}) if row.cell == "alone" else row for row in found.runs)
+    mixed = html(page_of(collect(found.model_copy(update={"runs": rows}), tmp_path)))
+    assert f"Hardware: {GPU}; a CPU." in mixed
+
+
+def test_no_two_arms_have_a_colour_in_common_however_many_they_are(tmp_path: Path) -> None:
+    """Forty arms: seven colours by name and one for each of the others, which the page defines."""
+    made = page(many_arms(), tmp_path)
+    shown = {int(number) for number in re.findall(r'<i class="hue(\d+)[^"]*swatch', made)}
+    assert shown == set(range(39))
+    rules = re.findall(r"\.hue(\d+) \{ --series: (oklch\([^)]*\) [^)]*\))", made)
+    assert {int(number) for number, _ in rules} == set(range(7, 39)) and len({rule for _, rule in rules}) == 32
 
 
 def test_a_mark_on_all_would_be_none(tmp_path: Path) -> None:

@@ -28,8 +28,9 @@ def heat(
     row_name: str,
     column_name: str,
     label: str,
+    style: str,
 ) -> Markup:
-    """`fields` row by row; None where nothing was measured."""
+    """`fields` row by row; None where nothing was measured. Darker in the colour of the arm."""
     known = [one.value for line in fields for one in line if one is not None]
     low, high = min(known, default=0.0), max(known, default=1.0)
     left = MARGIN + LETTER * max([6, *(len(one) for one in rows)]) + 8
@@ -43,16 +44,18 @@ def heat(
         top = HEAD + 14 + ROW * down
         parts.append(text(left - 6, top + 21, name, "strong", "end"))
         for right, one in enumerate(fields[down]):
-            parts += _field(one, (left + width * right, top), width, low, high)
+            parts += _field(one, (left + width * right, top), width, (low, high), style)
     return drawing(HEAD + 18 + ROW * len(rows), parts, label)
 
 
-def _field(one: Field | None, corner: tuple[float, float], width: float, low: float, high: float) -> list[Markup]:
-    x, y = corner
+def _field(
+    one: Field | None, corner: tuple[float, float], width: float, ends: tuple[float, float], style: str
+) -> list[Markup]:
+    (x, y), (low, high) = corner, ends
     if one is None:
         return [text(x + width / 2, y + 21, "-", "dim", "middle")]
     depth = 0.06 + 0.54 * ((one.value - low) / (high - low) if high > low else 0.0)
-    kind = "heat chosen" if one.chosen else "heat"
+    kind = f"{style} heat chosen" if one.chosen else f"{style} heat"
     parts = [rectangle((x + 1, y + 1), (width - 2, ROW - 2), kind, one.tooltip, depth)]
     if width < LETTER * len(one.said):
         return parts

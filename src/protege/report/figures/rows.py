@@ -1,4 +1,7 @@
-"""A row for each network or comparison: every seed a dot (`strip`), or a difference against a line at zero (`forest`)."""
+"""A row for each network or comparison: every seed a dot (`strip`), or a difference against a line at zero (`forest`).
+
+Both are drawn twice, for a telephone and for a wide page, which shows the one that fits it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from markupsafe import Markup
 
 from protege.report.figures.svg import (
     BOLD,
+    LETTER,
     WIDTH,
     Scale,
     across,
@@ -23,6 +27,7 @@ from protege.report.figures.svg import (
 )
 
 ROW, LINE = 36.0, 13.0  # a row, and the line more that it needs where names are long
+WIDE, WIDE_ROW, NAMES = 760.0, 26.0, 370.0  # all in one line: names at the left, figures at the right
 
 
 @dataclass(frozen=True)
@@ -52,23 +57,27 @@ Row = TypeVar("Row", StripRow, ForestRow)
 def strip(rows: Sequence[StripRow], axis_name: str, label: str) -> Markup:
     """In the order given; the axis does not begin at zero, for a tenth of a point must be seen."""
     reach = [value for row in rows for value in (*row.values, row.mean, *(row.interval or ()))]
-    return _drawn(rows, scale(reach, 8, WIDTH - 8), axis_name, label, _seeds)
+    return _drawn(rows, reach, axis_name, label, _seeds)
 
 
 def forest(rows: Sequence[ForestRow], axis_name: str, label: str) -> Markup:
     """A filled point is a difference that stands after correction, a hollow one does not."""
     reach = [value for row in rows for value in (row.difference, *(row.interval or ()))]
     margins = [row.margin for row in rows if row.margin is not None]
-    axis = scale([0.0, *reach, *margins, *(-one for one in margins)], 8, WIDTH - 8)
-    return _drawn(rows, axis, axis_name, label, _difference)
+    return _drawn(rows, [0.0, *reach, *margins, *(-one for one in margins)], axis_name, label, _difference)
 
 
-def _drawn(
-    rows: Sequence[Row], axis: Scale, axis_name: str, label: str, marks: Callable[[Row, float, Scale], list[Markup]]
-) -> Markup:
+Marks = Callable[[Row, float, Scale], list[Markup]]
+
+
+def _drawn(rows: Sequence[Row], reach: Sequence[float], axis_name: str, label: str, marks: Marks[Row]) -> Markup:
+    return _narrow(rows, reach, axis_name, label, marks) + _wide(rows, reach, axis_name, label, marks)
+
+
+def _narrow(rows: Sequence[Row], reach: Sequence[float], axis_name: str, label: str, marks: Marks[Row]) -> Markup:
     """Names and figures above the marks of each row."""
     tall = LINE if any(room_beside(row.said) < BOLD * len(row.label) for row in rows) else 0.0
-    bottom = (ROW + tall) * len(rows) + 4
+    axis, bottom = scale(reach, 8, WIDTH - 8), (ROW + tall) * len(rows) + 4
     parts = across(axis, 0, bottom, axis_name)
     for number, row in enumerate(rows):
         top = (ROW + tall) * number
@@ -77,7 +86,22 @@ def _drawn(
             text(WIDTH - 8, top + tall + 14, row.said, "dim", "end"),
             *marks(row, top + tall + 25, axis),
         ]
-    return drawing(bottom + 34, parts, label)
+    return drawing(bottom + 34, parts, label, kind="narrow")
+
+
+def _wide(rows: Sequence[Row], reach: Sequence[float], axis_name: str, label: str, marks: Marks[Row]) -> Markup:
+    names = min(NAMES, max((BOLD * len(row.label) for row in rows), default=0.0)) + 16
+    figures = max((LETTER * len(row.said) for row in rows), default=0.0) + 16
+    axis, bottom = scale(reach, names, WIDE - figures), WIDE_ROW * len(rows) + 4
+    parts = across(axis, 0, bottom, axis_name)
+    for number, row in enumerate(rows):
+        middle = WIDE_ROW * (number + 0.5) + 2
+        parts += [
+            text(0, middle + 4, row.label, "strong", room=names - 6),
+            text(WIDE, middle + 4, row.said, "dim", "end"),
+            *marks(row, middle, axis),
+        ]
+    return drawing(bottom + 34, parts, label, WIDE, "wide")
 
 
 def _seeds(row: StripRow, middle: float, axis: Scale) -> list[Markup]:

@@ -16,10 +16,10 @@ LETTER, BOLD, SMALL = 5.8, 6.7, 5.1  # mean width of one at 11 units, and in sma
 Point = tuple[float, float]
 
 
-def drawing(height: float, parts: Iterable[Markup], label: str) -> Markup:
+def drawing(height: float, parts: Iterable[Markup], label: str, width: float = WIDTH, kind: str = "") -> Markup:
     """The whole figure; `label` is what a screen reader says of it."""
-    return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        place(WIDTH), place(height), label, Markup("").join(parts)
+    return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}"{}>{}</svg>').format(
+        place(width), place(height), label, _named("class", kind), Markup("").join(parts)
     )
 
 

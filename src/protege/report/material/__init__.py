@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -45,6 +45,12 @@ class Material:
     def known(self) -> dict[str, Subject]:
         """By id."""
         return {one.id: one for one in self.subjects}
+
+    def hardware(self, shown: Iterable[Subject]) -> str:
+        """For a caption; nothing where the whole page has one, which its head names."""
+        everywhere = {one.hardware for one in self.subjects if one.hardware}
+        found = dict.fromkeys(one.hardware for one in shown if one.hardware)
+        return f" Hardware: {'; '.join(found)}." if found and len(everywhere) > 1 else ""
 
     def style(self, subject: str) -> str:
         return self.known[subject].style if subject in self.known else ""

@@ -9,7 +9,7 @@ from typing import Literal
 from protege.study.findings import Cell, Findings, NetworkFacts, RunRow, Summary, TeacherFacts, Which
 from protege.study.findings.rows import by_seed, test_value
 
-COLOURS = 7
+COLOURS, SHADES = 7, 5  # by name; further colours are made from their number
 IN_ONE_CHART = 6  # besides the teacher and the student alone: more lines cannot be told apart
 
 
@@ -45,11 +45,6 @@ class Subject:
     @property
     def hardware(self) -> str:
         return ", ".join(dict.fromkeys(row.device for row in self.rows if row.device and row.state == "finished"))
-
-
-def hardware(shown: Iterable[Subject]) -> str:
-    found = list(dict.fromkeys(one.hardware for one in shown if one.hardware))
-    return f"Hardware: {'; '.join(found)}." if found else ""
 
 
 def subjects(findings: Findings) -> tuple[Subject, ...]:
@@ -95,23 +90,30 @@ def named(several: str | None, keys: Sequence[str]) -> Iterable[str]:
 
 
 def _styles(cells: Sequence[Cell]) -> dict[str, str]:
-    """A colour for each arm (and varied values), the same in every pair and chart; those alone are grey."""
-    known: dict[str, str] = {}
-    lone: dict[str, str] = {}
-    styles = {}
-    for cell in cells:
-        name = f"{cell.arm} {sorted(cell.values.items(), key=str) if _varied(cell, cells) else ''}"
-        if cell.alone:
-            styles[cell.key] = lone.setdefault(name, f"alone dash{len(lone) % 3}")
-        else:
-            number = len(known)
-            styles[cell.key] = known.setdefault(name, f"hue{number % COLOURS} dash{number // COLOURS % 3}")
-    return styles
+    """A colour for each arm, in shades where it has several configurations; those alone are grey. The same everywhere."""
+    found: dict[str, str] = {}
+    for alone in (True, False):
+        own = [cell for cell in cells if cell.alone == alone]
+        for number, arm in enumerate(dict.fromkeys(cell.arm for cell in own)):
+            colour = f"alone dash{number % 3}" if alone else f"hue{number} dash{number // COLOURS % 3}"
+            values = {cell.key: _values(cell, cells) for cell in own if cell.arm == arm}
+            configurations = list(dict.fromkeys(values.values()))
+            for key, configuration in values.items():
+                found[key] = colour + _shade(configurations.index(configuration), len(configurations))
+    return found
 
 
-def _varied(cell: Cell, cells: Sequence[Cell]) -> bool:
-    """Whether the arm has several cells in the pair, which only its values tell apart."""
-    return sum(other.arm == cell.arm and other.pair == cell.pair for other in cells) > 1
+def _shade(place: int, count: int) -> str:
+    """From light to dark, the colour itself in the middle; of more than there are shades, the next are dashed."""
+    first = max(0, (SHADES - count) // 2)
+    shade, dash = (first + place) % SHADES, (first + place) // SHADES
+    return "" if count == 1 else f" shade{shade} dash{dash % 3}"
+
+
+def _values(cell: Cell, cells: Sequence[Cell]) -> str:
+    """Those that tell it from other cells of its arm in the pair, if there are any."""
+    several = sum(other.arm == cell.arm and other.pair == cell.pair for other in cells) > 1
+    return str(sorted(cell.values.items(), key=str)) if several else ""
 
 
 # ---- which go into one chart ----

@@ -30,6 +30,11 @@ class Figures:
     folded: str = ""
     title: str = ""
 
+    @property
+    def rows(self) -> bool:
+        """Whether they use the whole width of a page: such drawings are made twice."""
+        return all('class="wide"' in drawing for drawing in self.drawings)
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -80,10 +85,18 @@ class Page:
     warnings: Sequence[str]
     sections: Sequence[Section]
     made: str
+    also: Sequence[str] = ()  # the other things that were asked, answered
+    arms: Sequence[tuple[str, str]] = ()  # what stands behind their names
 
     @property
     def tables(self) -> list[Table]:
         return [block for section in self.sections for block in section.blocks if isinstance(block, Table)]
+
+    @property
+    def one_machine(self) -> bool:
+        """Whether all figures are of the hardware that the facts name, so that no table has to."""
+        named = any(name == "hardware" for name, _ in self.facts)
+        return named and len({row.hardware for table in self.tables for row in table.rows if row.hardware}) == 1
 
     @property
     def data(self) -> list[Table]:

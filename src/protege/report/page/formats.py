@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from protege.report.page.blocks import Block, Bullets, Code, Page, Section, Words
 from protege.report.page.table import Column, Estimate, Range, Row, Table, Value, for_reading, said, with_hardware
@@ -17,31 +17,36 @@ def markdown_page(page: Page) -> str:
     """The words and the tables; curves and diagrams are in the page."""
     parts = [f"**{markdown_text(page.first_line)}**"] if page.first_line else []
     parts += [f"# {markdown_text(page.title)}", markdown_text(page.question), f"**{markdown_text(page.answer)}**"]
-    parts.append("\n".join(f"- {name}: {markdown_text(value)}" for name, value in page.facts))
+    parts += [_bullets(Bullets(page.also)), _pairs(page.arms), _pairs(page.facts)]
     if page.warnings:
         parts += ["What weakens this:", _bullets(Bullets(page.warnings))]
     for section in page.sections:
-        parts += _section(section)
+        parts += _section(section, page.one_machine)
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _section(section: Section) -> Iterator[str]:
-    said_here = [text for block in section.blocks if (text := _markdown_block(block, section.title))]
+def _section(section: Section, one_machine: bool) -> Iterator[str]:
+    said_here = [text for block in section.blocks if (text := _markdown_block(block, section.title, one_machine))]
     if said_here:
         yield f"## {markdown_text(section.title)}"
         yield from said_here
 
 
-def _markdown_block(block: Block, above: str) -> str:
+def _markdown_block(block: Block, above: str, one_machine: bool) -> str:
     """`above`: the title of the section, which a table of the same name does not repeat."""
     if isinstance(block, Table):
         title = "" if block.title == above else f"### {markdown_text(block.title)}\n\n"
-        return f"{title}{markdown(block)}\n{markdown_text(for_reading(block).note)}".rstrip()
+        note = markdown_text(for_reading(block, one_machine).note)
+        return f"{title}{markdown(block, one_machine)}\n{note}".rstrip()
     if isinstance(block, Words):
         return markdown_text(block.text)
     if isinstance(block, Bullets):
         return _bullets(block)
     return _fenced(block.text) if isinstance(block, Code) else ""
+
+
+def _pairs(named: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(f"- {markdown_text(name)}: {markdown_text(value)}" for name, value in named)
 
 
 def _bullets(block: Bullets) -> str:
@@ -56,8 +61,8 @@ def _fenced(code: str) -> str:
     return f"{fence}\n{code.rstrip()}\n{fence}"
 
 
-def markdown(table: Table) -> str:
-    shown = for_reading(table)
+def markdown(table: Table, said_above: bool = False) -> str:
+    shown = for_reading(table, said_above)
     aligned = ["---:" if column.numeric else ":---" for column in shown.columns]
     head = [_line([markdown_text(column.name) for column in shown.columns]), _line(aligned)]
     return "\n".join([*head, *(_markdown_row(shown, row) for row in shown.rows)]) + "\n"
@@ -78,7 +83,8 @@ def markdown_text(plain: str) -> str:
     """Nothing in a name is a mark, a tag or a link."""
     one_line = " ".join(plain.split())
     marked = re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", one_line)
-    return marked.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("://", ":&#47;&#47;")
+    marked = marked.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("://", ":&#47;&#47;")
+    return re.sub(r"www\.", "www&#46;", marked, flags=re.IGNORECASE)
 
 
 # ---- CSV ----
@@ -89,7 +95,7 @@ def csv_text(table: Table) -> str:
     whole = with_hardware(table)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([name for column in whole.columns for name in _names(column)])
+    writer.writerow([_harmless(name) for column in whole.columns for name in _names(column)])
     for row in whole.rows:
         pairs = zip(row.values, whole.columns, strict=True)
         writer.writerow([field for value, column in pairs for field in _fields(value, column)])
@@ -173,4 +179,6 @@ def _latex_row(cells: list[str]) -> str:
 
 
 def latex_text(plain: str) -> str:
-    return "".join(LATEX.get(letter, letter) for letter in " ".join(plain.split()))
+    """After the end of a row, [ and * would be arguments of it."""
+    said = "".join(LATEX.get(letter, letter) for letter in " ".join(plain.split()))
+    return f"{{{said[0]}}}{said[1:]}" if said[:1] in ("[", "*") else said

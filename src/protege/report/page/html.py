@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from importlib import resources
 
 from jinja2 import Environment, StrictUndefined
@@ -11,6 +12,8 @@ from markupsafe import Markup
 
 from protege.report.page.blocks import Block, Page
 from protege.report.page.table import Table, for_reading, said, sort_key
+
+COLOURS, GOLDEN = 7, 137.5  # colours in page.css; degrees
 
 
 def html(page: Page) -> str:
@@ -22,9 +25,15 @@ def html(page: Page) -> str:
     environment.globals |= {"said": said, "sort_key": _sort_key, "for_reading": for_reading, "is_wide": _is_wide}
     template = environment.from_string(_file("page.html.j2"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return template.render(
-        page=page, kind=_kind, style=Markup(_file("page.css")), script=Markup(script), digest=digest
-    )  # the two files are ours
+    made = template.render(page=page, kind=_kind, style=Markup(_file("page.css")), script=Markup(script), digest=digest)
+    return made.replace("/* further colours */", _colours(made), 1)
+
+
+def _colours(page: str) -> str:
+    """Those of more arms than have a colour by name: far from their neighbours' on the wheel, so that none comes twice."""
+    numbers = sorted({int(number) for number in re.findall(r"\bhue(\d+)\b", page)})
+    rule = ".hue{0} {{ --series: oklch(var(--tone) .13 {1:.0f}); --base: var(--series); }}"
+    return "\n".join(rule.format(number, number * GOLDEN % 360) for number in numbers if number >= COLOURS)
 
 
 def _file(name: str) -> str:

@@ -43,6 +43,47 @@ for (const input of document.querySelectorAll(".filter input")) {
   filter();
 }
 
+// How much of a table is to the right of what is seen.
+const beyond = (frame) => {
+  const edge = frame.getBoundingClientRect().right + 2;
+  const hidden = Array.from(frame.querySelectorAll("thead th")).filter((head) => head.getBoundingClientRect().right > edge);
+  const said = frame.previousElementSibling;
+  said.classList.toggle("on", hidden.length > 0);
+  said.textContent = `${hidden.length} more column${hidden.length === 1 ? "" : "s"}: scroll to the right \u2192`;
+};
+const watched = new ResizeObserver((frames) => frames.forEach((one) => beyond(one.target)));
+for (const frame of document.querySelectorAll(".scroll")) {
+  frame.addEventListener("scroll", () => beyond(frame), { passive: true });
+  watched.observe(frame);
+}
+
+// A drawing as a file that needs no style sheet: what it looks like here is written into it.
+const LOOKS = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linejoin", "stroke-linecap", "opacity", "font-size", "font-weight", "font-family", "paint-order"];
+const alone = (drawing) => {
+  const copy = drawing.cloneNode(true);
+  const copies = copy.querySelectorAll("*");
+  drawing.querySelectorAll("*").forEach((one, place) => {
+    const looks = getComputedStyle(one);
+    for (const name of LOOKS) copies[place].setAttribute(name, looks.getPropertyValue(name));
+    copies[place].removeAttribute("class");
+  });
+  copy.setAttribute("style", `background: ${getComputedStyle(document.body).backgroundColor}`);
+  return new XMLSerializer().serializeToString(copy);
+};
+for (const button of document.querySelectorAll(".save button")) {
+  button.addEventListener("click", () => {
+    const shown = Array.from(button.closest("figure").querySelectorAll("svg")).filter((one) => one.getClientRects().length);
+    shown.forEach((drawing, place) => {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([alone(drawing)], { type: "image/svg+xml" }));
+      const name = drawing.getAttribute("aria-label").replace(/[^A-Za-z0-9]+/g, "-").slice(0, 60);
+      link.download = `${name || "figure"}${place ? `-${place + 1}` : ""}.svg`;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    });
+  });
+}
+
 // Paper has nothing to click on.
 addEventListener("beforeprint", () => {
   for (const fold of document.querySelectorAll("details:not([open])")) {

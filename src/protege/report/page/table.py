@@ -56,6 +56,7 @@ class Table:
     rows: tuple[Row, ...]
     note: str = ""
     long: bool = False  # with a filter, however few its rows
+    folded: bool = False  # opens at a click: for those who look closer
 
 
 class Dress(NamedTuple):
@@ -74,6 +75,7 @@ def table_of(
     note: str = "",
     dress: Callable[[Thing], Dress] = lambda _: Dress(),
     long: bool = False,
+    folded: bool = False,
 ) -> Table:
     """A row for each thing; a column is what it is called (text, unless it says more) and how it is read.
 
@@ -89,6 +91,7 @@ def table_of(
         tuple(Row(tuple(row[place] for place in kept), *dressed) for dressed, row in rows),
         note,
         long,
+        folded,
     )
 
 
@@ -169,11 +172,13 @@ def with_hardware(table: Table) -> Table:
     return replace(table, columns=(*table.columns, Column("hardware")), rows=rows)
 
 
-def for_reading(table: Table) -> Table:
-    """Hardware in the note where it is the same for all rows, else a column."""
+def for_reading(table: Table, said_above: bool = False) -> Table:
+    """Hardware in the note where it is the same for all rows, else a column; nowhere where it is that of the whole page."""
     found = hardware_of(table)
     if len(found) > 1:
         return with_hardware(table)
+    if said_above:
+        return table
     return replace(table, note=sentence(table.note, f"Hardware: {found[0]}.")) if found else table
 
 

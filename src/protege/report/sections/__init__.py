@@ -12,7 +12,7 @@ from protege.report.sections.calibration import calibration
 from protege.report.sections.classes import classes
 from protege.report.sections.costs import costs
 from protege.report.sections.curves import curves
-from protege.report.sections.effects import effects
+from protege.report.sections.effects import also, effects
 from protege.report.sections.fidelity import fidelity
 from protege.report.sections.networks import networks
 from protege.report.sections.published import published
@@ -42,6 +42,8 @@ def page_of(material: Material) -> Page:
         first_line=head.first_line(findings),
         question=findings.question[:1].upper() + findings.question[1:],
         answer=findings.answer,
+        also=also(findings),
+        arms=head.arms(findings),
         picture=picture,
         facts=head.facts(findings),
         warnings=(*findings.warnings, *material.unread),

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from protege.report.figures.reliability import Bin, Diagram, reliability
 from protege.report.material import Material
 from protege.report.material.evaluations import Detail
-from protege.report.material.subjects import Subject, hardware
+from protege.report.material.subjects import Subject
 from protege.report.page.blocks import Block, Figures, Section
 from protege.report.page.table import Column, Dress, Estimate, Table, number, said, table_of
 from protege.report.sections.words import IMAGES, SEEDS, SPREAD, about, scored
@@ -22,7 +22,7 @@ def calibration(material: Material) -> Section | None:
     if known:
         caption = (
             f"How often networks are right, against how sure they are, on {IMAGES[material.split]} images: all seeds pooled "
-            f"in 15 bins; on the diagonal a network means what it says. {hardware(known)}"
+            f"in 15 bins; on the diagonal a network means what it says.{material.hardware(known)}"
         )
         drawn = [_diagrams(material.details[one.id], one) for one in known]
         blocks.append(Figures(drawn, caption, "Reliability diagrams of all networks" if len(drawn) > OPEN else ""))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from protege.report.figures.bars import Bar, bars
 from protege.report.material import Focus, Material
 from protege.report.material.evaluations import Detail, class_accuracy, share_of
-from protege.report.material.subjects import Panel, Subject, hardware, panels
+from protege.report.material.subjects import Panel, Subject, panels
 from protege.report.page.blocks import Block, Figures, Gallery, Section, Words
 from protege.report.page.table import Column, Dress, Table, number, numbers, table_of
 from protege.report.sections.words import IMAGES, SPREAD
@@ -47,8 +47,8 @@ def _gains(material: Material, focus: Focus, control: Subject) -> Figures:
     spread = ", ± sd over seeds" if any(spreads) else ""
     caption = (
         f"Accuracy a class, {focus.treatment.label} minus {control.label}: means over {len(treated.runs)} and "
-        f"{number(len(controlled.runs), 'run')}{spread}, {treated.images:,} images.{left_out} "
-        f"{hardware([focus.treatment, control])}"
+        f"{number(len(controlled.runs), 'run')}{spread}, {treated.images:,} images.{left_out}"
+        f"{material.hardware([focus.treatment, control])}"
     )
     return Figures([bars(rows, axis, focus.treatment.style, axis)], caption)
 

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from protege.report.figures.plots import Dot, scatter
 from protege.report.material import Material
-from protege.report.material.subjects import Panel, Subject, hardware, panels
+from protege.report.material.subjects import Panel, Subject, panels
 from protege.report.page.blocks import Figures, Section
 from protege.report.page.table import Column, Dress, Estimate, Table, sentence, table_of
 from protege.report.sections.words import SEEDS, about, scored, with_n
@@ -68,7 +68,7 @@ def _figure(panel: Panel, material: Material) -> Figures | None:
         return None
     caption = (
         f"Test accuracy ± sd over seeds. Of time, a filled point counts the teacher's training, "
-        f"a hollow one the student's alone. {hardware(panel.subjects)}"
+        f"a hollow one the student's alone.{material.hardware(panel.subjects)}"
     )
     return Figures(drawn, caption, title=panel.title)
 

@@ -17,7 +17,7 @@ from protege.report.material.curves import (
     TRAIN_LOSS,
     Curve,
 )
-from protege.report.material.subjects import Panel, Subject, hardware, panels
+from protege.report.material.subjects import SHADES, Panel, Subject, panels
 from protege.report.page.blocks import Block, Figures, Section, Words
 from protege.report.page.table import Column, Dress, Range, Table, number, numbers, table_of
 
@@ -25,7 +25,7 @@ UNITS = {TRAIN_ACCURACY: "%", HELDOUT_ACCURACY: "%"}
 COMPARED = (HELDOUT_ACCURACY, HELDOUT_LOSS, TRAIN_ACCURACY)
 OPEN = 6  # networks whose own curves are not folded away
 WIDE = 10  # largest over smallest
-ZOOMED_FROM, ZOOMED_POINTS = 9, 3  # epochs in all, and evaluations in the last third: fewer show nothing
+ZOOMED_FROM, ZOOMED_POINTS = 9, 3  # epochs of the shortest, and evaluations in its last third: fewer show nothing
 
 
 def curves(material: Material) -> Section | None:
@@ -56,23 +56,22 @@ def _compared(panel: Panel, material: Material) -> Figures | None:
     drawn = [drawing for name in COMPARED for drawing in _quantity(name, shown, material)]
     if not drawn:
         return None
-    caption = f"Arms against each other; {_counted(shown, material)}. {hardware(shown)}"
+    caption = f"Arms against each other; {_counted(shown, material)}.{material.hardware(shown)}"
     return Figures(drawn, caption, title=panel.title)
 
 
 def _quantity(name: str, shown: Sequence[Subject], material: Material) -> Iterable[Markup]:
-    """Over all epochs; accuracy also over the last third, where differences are too small to be seen otherwise."""
+    """Over all epochs; accuracy also from where the shortest is in its last third, for late differences are small."""
     found = [(one, curve) for one in shown if (curve := material.curves[one.id].get(name)) is not None]
     if not found:
         return
     whole = [series(one.short, curve, one.style) for one, curve in found]
     yield _losses(whole, "", name) if name == HELDOUT_LOSS else lines(whole, "", "epoch", _named(name))
-    last = max(curve.epochs[-1] for _, curve in found)
+    last = min(curve.epochs[-1] for _, curve in found)
     if name == HELDOUT_ACCURACY and last >= ZOOMED_FROM:
         late = [series(one.short, curve, one.style, last * 2 // 3) for one, curve in found]
-        late = [one for one in late if len(one.x) >= ZOOMED_POINTS]
-        if late:
-            yield lines(late, "the last third", "epoch", _named(name))
+        if min(len(one.x) for one in late) >= ZOOMED_POINTS:
+            yield lines(late, f"from epoch {last * 2 // 3 + 1} on", "epoch", _named(name))
 
 
 def _named(name: str) -> str:
@@ -108,11 +107,11 @@ def _alone(one: Subject, material: Material) -> tuple[str, list[Markup], str]:
     drawn = [lines(accuracy, one.label, "epoch", "accuracy %"), _losses(loss, one.label, "loss")]
     terms = {name.removeprefix(TERM): curve for name, curve in found.items() if name.startswith(TERM)}
     if len(terms) > 1:
-        drawn.append(_losses(_terms(terms), one.label, "terms of the loss"))
+        drawn.append(_losses(_terms(terms, one.style), one.label, "terms of the loss"))
     if NORM in found:
         drawn.append(lines([series("", found[NORM], one.style)], one.label, "epoch", NORM))
     n = max(curve.n for curve in found.values())
-    return one.label, drawn, f"{one.label}: {number(n, 'seed')}. {hardware([one])}"
+    return one.label, drawn, f"{one.label}: {number(n, 'seed')}.{material.hardware([one])}"
 
 
 def _pair(found: Mapping[str, Curve], train: str, heldout: str, style: str) -> list[Series]:
@@ -120,9 +119,12 @@ def _pair(found: Mapping[str, Curve], train: str, heldout: str, style: str) -> l
     return [series(label, found[name], kind) for label, name, kind in shown if name in found]
 
 
-def _terms(terms: Mapping[str, Curve]) -> list[Series]:
+def _terms(terms: Mapping[str, Curve], style: str) -> list[Series]:
+    """In shades of the network's own colour, for another would be another network's."""
+    colour = style.partition(" ")[0]
     return [
-        series(name, curve, f"hue{place % 7} dash{place // 7 % 3}") for place, (name, curve) in enumerate(terms.items())
+        series(name, curve, f"{colour} shade{place % SHADES} dash{place % 3}")
+        for place, (name, curve) in enumerate(terms.items())
     ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from protege.report.figures.rows import ForestRow, forest
 from protege.report.material import Material
-from protege.report.material.subjects import Subject, hardware
+from protege.report.material.subjects import Subject
 from protege.report.page.blocks import Block, Bullets, Figures, Section
 from protege.report.page.table import Column, Dress, Table, interval, said, table_of
 from protege.report.sections.words import decimals
@@ -28,12 +28,26 @@ def effects(material: Material) -> Section | None:
     figure = forest_figure(material, findings.effects)
     if figure.drawings:
         blocks.append(figure)
-    told = [one.sentence for one in findings.effects if one.sentence != findings.answer and one.outcome != "pending"]
-    if told:
+    if (told := untold(findings)) and not also(findings):
         which = "All" if len(told) == len(findings.effects) else "The other"
         blocks.append(Bullets(told, f"{which} {len(told)} comparisons in words" if len(told) > OPEN else ""))
     tables = (*_over_seeds(material), _over_images(material), _seed_by_seed(material))
     return Section("effects", "Effects", [*blocks, *(table for table in tables if table.rows)])
+
+
+# ---- in words ----
+
+
+def untold(findings: Findings) -> list[str]:
+    """What the answer does not say already."""
+    told = [one.sentence for one in findings.effects if one.outcome != "pending"]
+    return [sentence for sentence in told if sentence not in findings.answer]
+
+
+def also(findings: Findings) -> list[str]:
+    """The other comparisons, where they are few enough to stand below the answer."""
+    others = untold(findings)
+    return others if len(others) <= OPEN else []
 
 
 # ---- what a comparison is called ----
@@ -90,7 +104,7 @@ def forest_figure(material: Material, effects: Sequence[Effect]) -> Figures:
     caption = (
         f"Difference with its 95 % interval{', which is not corrected' if corrected else ''}. A filled point stands"
         f"{' after correction for all comparisons' if corrected else ''}, a hollow one is not shown to differ"
-        f"{'; a grey band is the margin named in advance' if margins else ''}. {hardware(compared(effects, material))}"
+        f"{'; a grey band is the margin named in advance' if margins else ''}.{material.hardware(compared(effects, material))}"
     )
     return Figures(drawn, caption)
 
@@ -201,7 +215,7 @@ def _over_images(material: Material) -> Table:
         [
             ("treatment", lambda one: _treatment(one[0], material)),
             ("control", lambda one: _control(one[0], material)),
-            (Column("difference", "number", signed=True), lambda one: one[1].difference),
+            (Column("difference", "number", signed=True), lambda one: one[0].difference),
             (Column("other images, 95 %", "range", signed=True), lambda one: interval(one[1].over_images)),
             (
                 Column("other seeds and images, 95 %", "range", signed=True),
@@ -214,6 +228,7 @@ def _over_images(material: Material) -> Table:
         "Points of accuracy. Bootstrap over test images: these networks on other images, "
         "and other networks of these arms on other images.",
         lambda one: _dress(one[0], material),
+        folded=True,
     )
 
 
@@ -236,4 +251,5 @@ def _seed_by_seed(material: Material) -> Table:
         ],
         "McNemar's exact test of two networks on the same images. It speaks of these two networks, not of the methods.",
         lambda one: _dress(one[0], material, mark=False),
+        folded=True,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from protege.report.figures.plots import Dot, scatter
 from protege.report.material import Material
-from protege.report.material.subjects import Panel, hardware, panels
+from protege.report.material.subjects import Panel, panels
 from protege.report.page.blocks import Figures, Section
 from protege.report.page.table import Dress, Table, table_of
 from protege.report.sections.words import SEEDS, SPREAD, about, scored, with_n
@@ -30,7 +30,7 @@ def _near_and_right(panel: Panel, material: Material) -> Figures | None:
     if len(dots) < 2:
         return None
     drawn = scatter(dots, "agreement with the teacher %", "test accuracy %")
-    caption = f"Accuracy ± sd over seeds, against agreement with the teacher. {hardware(panel.subjects)}"
+    caption = f"Accuracy ± sd over seeds, against agreement with the teacher.{material.hardware(panel.subjects)}"
     return Figures([drawn], caption, title=panel.title)
 
 

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from protege.report.material import Material
 from protege.report.material.subjects import Panel, panels, teachers_of
 from protege.report.page.blocks import Figures
-from protege.report.page.table import number
-from protege.report.sections.effects import compared, forest_figure
-from protege.report.sections.networks import strips
+from protege.report.page.table import number, plain
+from protege.report.sections.effects import also, compared, forest_figure
+from protege.report.sections.networks import architecture, strips
 from protege.report.sections.words import EPOCHS
 from protege.runs.display import duration
-from protege.study.findings import Findings
+from protege.study.findings import Cell, Findings
 from protege.study.findings.answer import how_far, of_reduced_form
 
-MOST_ROWS = 9  # of the one picture
+MOST_ROWS, FEW = 9, 3  # of the one picture; names of a kind in a line
 
 
 def first_line(findings: Findings) -> str:
@@ -35,17 +35,50 @@ def first_line(findings: Findings) -> str:
 def picture(material: Material) -> Figures | None:
     """Seeds of the networks compared, where they are few; else the differences; else what is known of held-out images."""
     findings = material.findings
-    primary = [effect for effect in findings.effects if effect.primary] or list(findings.effects)
+    primary = [effect for effect in findings.effects if effect.primary or also(findings)] or list(findings.effects)
     ends = compared(primary, material)
     shown = [*teachers_of(ends, material.subjects), *ends]
     if ends and len(shown) <= MOST_ROWS and any(one.scores(findings.score) for one in ends):
-        return strips(findings, Panel("", tuple(shown)))
+        return strips(material, Panel("", tuple(shown)))
     first = [effect for effect in primary if effect.difference is not None][:MOST_ROWS]
     if first:
         figure = forest_figure(material, first)
         more = f" The first {len(first)} of {len(primary)} comparisons." if len(primary) > len(first) else ""
         return Figures(figure.drawings, figure.caption + more)
-    return strips(findings, panels(material.subjects)[0]) if material.subjects else None
+    return strips(material, panels(material.subjects)[0]) if material.subjects else None
+
+
+# ---- arms ----
+
+
+def arms(findings: Findings) -> list[tuple[str, str]]:
+    """What stands behind the name of each: network, teacher, and the method with its fields."""
+    found: dict[str, str] = {}
+    for cell in findings.cells:
+        several = [one for one in findings.cells if one.arm == cell.arm]
+        found.setdefault(cell.arm, _described(cell, several))
+    return list(found.items())
+
+
+def _described(cell: Cell, several: Sequence[Cell]) -> str:
+    """Of several configurations or pairs, what they have in common."""
+    models = list(dict.fromkeys(architecture(one.student.model) for one in several))
+    teachers = list(dict.fromkeys(one.teacher for one in several if one.teacher))
+    paths = {path.removeprefix("method.") for one in several for path in one.values}
+    method = {name: value for name, value in (cell.method or {}).items() if name != "name"}
+    fields = [
+        f"{name} varied" if name in paths else f"{name} {plain(value)}"
+        for name, value in method.items()
+        if name in paths or value  # what is off says nothing
+    ]
+    named = str((cell.method or {}).get("name", "a method that is not chosen yet"))
+    taught = f" taught by {_few(teachers)}" if teachers else ""
+    said = f" ({', '.join(fields)})" if fields else ""
+    return f"{_few(models)}{taught}, {named}{said}"
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:FEW]) + (f" and {len(names) - FEW} more" if len(names) > FEW else "")
 
 
 # ---- facts ----

@@ -7,7 +7,7 @@ from typing import Any
 
 from protege.report.figures.rows import StripRow, strip
 from protege.report.material import Material
-from protege.report.material.subjects import Panel, Subject, hardware, panels
+from protege.report.material.subjects import Panel, Subject, panels
 from protege.report.page.blocks import Figures, Section, Words
 from protege.report.page.table import Column, Dress, Range, Table, estimate, interval, table_of
 from protege.report.sections.effects import marked_ones
@@ -18,7 +18,7 @@ SHORT: dict[Which, str] = {"final": "last epoch", "best": "best epoch"}
 
 
 def networks(material: Material) -> Section:
-    drawn = [one for panel in panels(material.subjects) if (one := strips(material.findings, panel)) is not None]
+    drawn = [one for panel in panels(material.subjects) if (one := strips(material, panel)) is not None]
     table = results(material)
     if not table.rows:
         return Section("results", "Networks", [Words("No network is finished yet.")])
@@ -28,8 +28,9 @@ def networks(material: Material) -> Section:
 # ---- their seeds ----
 
 
-def strips(findings: Findings, panel: Panel) -> Figures | None:
+def strips(material: Material, panel: Panel) -> Figures | None:
     """Test accuracy; held-out accuracy while the test set is sealed."""
+    findings = material.findings
     students = [one for one in panel.subjects if one.kind != "teacher"] or panel.subjects
     tested = any(one.scores(findings.score).get("accuracy") for one in students)  # teachers may be known from elsewhere
     rows = [row for one in panel.subjects if (row := _strip_row(findings, one, tested, panel.label(one))) is not None]
@@ -39,7 +40,7 @@ def strips(findings: Findings, panel: Panel) -> Figures | None:
     axis = f"{images} accuracy %"
     caption = (
         f"{images.capitalize()} accuracy of the {EPOCHS[findings.score]}: "
-        f"a dot for each seed, a bar at the mean, a band for its 95 % interval. {hardware(panel.subjects)}"
+        f"a dot for each seed, a bar at the mean, a band for its 95 % interval.{material.hardware(panel.subjects)}"
     )
     drawn = strip(rows, axis, f"{axis} of {', '.join(row.label for row in rows)}")
     return Figures([drawn], caption, title=panel.title)

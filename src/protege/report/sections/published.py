@@ -58,7 +58,10 @@ def _table(findings: Findings, name: str, unit: str, places: int, those: Sequenc
             (Column("measured", "estimate", places), _measured),
             (Column("measured 95 % interval", "range", places), lambda one: interval(one.measured_interval)),
             (Column("measured seeds", "count"), lambda one: one.measured_seeds),
-            (Column("measured minus published", "number", places, signed=True), lambda one: one.difference),
+            (
+                Column("measured minus published", "number", places, signed=True),
+                lambda one: one.difference if findings.scale == "full" else None,
+            ),
             ("what it is", lambda one: one.note or None),
         ],
         f"{unit}. A published figure without a number of seeds did not say it. "

@@ -69,6 +69,7 @@ def _machines(findings: Findings) -> Table:
             ("host", lambda one: one.host),
             (Column("runs", "count"), lambda one: one.runs),
         ],
+        folded=True,
     )
 
 
@@ -82,7 +83,7 @@ def _ledger(findings: Findings) -> Table:
         names.remove("command")
         note += f" All by: {min(commands)}"
     columns = [(name, lambda entry, name=name: _entry(entry.get(name))) for name in names or ["time"]]
-    return table_of("ledger", "Ledger of the test set", findings.ledger, columns, note, long=True)
+    return table_of("ledger", "Ledger of the test set", findings.ledger, columns, note, long=True, folded=True)
 
 
 def _entry(value: Any) -> str | None:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from protege.report.figures.heat import Field, heat
 from protege.report.figures.plots import Series, lines
 from protege.report.material import Material
-from protege.report.material.subjects import Subject, hardware
+from protege.report.material.subjects import Subject
 from protege.report.page.blocks import Block, Figures, Section, Words
 from protege.report.page.table import (
     Column,
@@ -139,7 +139,7 @@ def _figures(grid: Grid, material: Material) -> list[Block]:
     )
     caption = (
         f"{name}: {IMAGES[grid.split]} accuracy in percent, {'/'.join(map(str, seeds))} {'seed' if seeds == [1] else 'seeds'} a point"
-        f"{', the chosen one marked' if chosen else ''}.{luck} {hardware(own)}"
+        f"{', the chosen one marked' if chosen else ''}.{luck}{material.hardware(own)}"
     )
     return [Figures(drawn, caption)]
 
@@ -161,13 +161,13 @@ def _of_sweep(points: Sequence[Point], grid: Grid, name: str, chosen: Values | N
     if len(paths) == 1:
         return [_line(points, grid.split, paths[0], name, chosen, style, tied)]
     if len(paths) == 2:
-        return [_heat(points, paths[0], paths[1], name, chosen)]
+        return [_heat(points, paths[0], paths[1], name, chosen, style)]
     if len(paths) == 3:
         slices = list(dict.fromkeys(plain(values[paths[2]]) for values, _ in points))
         return [
             _heat(
                 [point for point in points if plain(point[0][paths[2]]) == value],
-                paths[0], paths[1], f"{name}, {last(paths[2])} {value}", chosen,
+                paths[0], paths[1], f"{name}, {last(paths[2])} {value}", chosen, style,
             )
             for value in slices
         ]  # fmt: skip
@@ -203,7 +203,7 @@ def _line(
     """Along the values where they are numbers, else as a grid of one row."""
     known = [(values[path], summary) for values, summary in points if summary is not None]
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value, _ in known):
-        return _heat(points, "", path, name, chosen)
+        return _heat(points, "", path, name, chosen, style)
     known.sort(key=lambda one: one[0])
     at = [float(value) for value, _ in known]
     spreads = [summary.sd or 0.0 for _, summary in known]
@@ -233,12 +233,12 @@ def _multiplied(values: Sequence[float]) -> bool:
 # ---- two ----
 
 
-def _heat(points: Sequence[Point], down: str, across: str, name: str, chosen: Values | None) -> Markup:
+def _heat(points: Sequence[Point], down: str, across: str, name: str, chosen: Values | None, style: str) -> Markup:
     rows = _values(points, down)
     columns = _values(points, across)
     by_place = {(plain(values.get(down, "")), plain(values.get(across, ""))): (values, one) for values, one in points}
     fields = [[_field(by_place.get((row, column)), chosen) for column in columns] for row in rows]
-    return heat(rows, columns, fields, last(down) or name, last(across), name)
+    return heat(rows, columns, fields, last(down) or name, last(across), name, style)
 
 
 def _values(points: Sequence[tuple[Values, Any]], path: str) -> list[str]:
