@@ -292,14 +292,14 @@ def _timed() -> Iterator[list[float]]:
     from protege.train import loop as training
 
     steps: list[float] = []
-    step = training.Training._train_batch
+    step = training.Training.train_batch
 
     def timed(self: Any, *args: Any, **options: Any) -> None:
         started = time.process_time()
         step(self, *args, **options)
         steps.append(time.process_time() - started)
 
-    with _replaced(training.Training, "_train_batch", timed):
+    with _replaced(training.Training, "train_batch", timed):
         yield steps
 
 
@@ -311,7 +311,7 @@ def arithmetic(description: Description, place: Place) -> int:
 
     size = description["optim"]["batch_size"]
     optim = {"epochs": 1, "batch_size": size, "lr": 1e-3}
-    step = training.Training._train_batch
+    step = training.Training.train_batch
     counters: list[FlopCounterMode] = []
 
     def counted(self: Any, *args: Any, **options: Any) -> None:
@@ -320,7 +320,7 @@ def arithmetic(description: Description, place: Place) -> int:
         counters.append(counter)
 
     short = {**description, "data": {**description["data"], "limit": size}, "optim": optim}
-    with tempfile.TemporaryDirectory() as folder, _replaced(training.Training, "_train_batch", counted):
+    with tempfile.TemporaryDirectory() as folder, _replaced(training.Training, "train_batch", counted):
         training.train(check_run(short), place.model_copy(update={"runs": Path(folder)}))
     return counters[0].get_total_flops()
 

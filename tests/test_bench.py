@@ -18,7 +18,7 @@ from protege.models import build
 from protege.models.config import ModelConfig
 from protege.models.measure import multiply_adds
 from protege.teacher import speaking
-from protege.train import loop
+from protege.train import loop, step
 from protege.train.bench import conduct, reference, tables
 from protege.train.bench.conduct import Plan, measure, passes_within, rounds_within
 from protege.train.bench.limits import Cost, Product, Rates, cost, limit
@@ -126,7 +126,7 @@ def test_ours_trains_in_the_arithmetic_and_layout_that_a_way_names(weights: Path
     lower = Ours(PAIR, Setting(folder=tmp_path, threads=1), way(arithmetic=both), weights).training
     assert lower.arithmetic.student == "bf16"
     assert lower.teacher is not None and lower.teacher.voices[0].precision == "bf16"
-    convolution = lower.learner.student.get_submodule("module.layer2.0.conv2")
+    convolution = lower.state.learner.student.get_submodule("module.layer2.0.conv2")
     assert isinstance(convolution, nn.Conv2d)
     assert convolution.weight.is_contiguous(memory_format=torch.channels_last)
 
@@ -135,12 +135,12 @@ def test_the_plain_layout_is_plain_in_weights_and_images(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It replaces what makes images for both networks, in a process that ends with it; here it is put back."""
-    for module in (loop, speaking):
+    for module in (loop, step, speaking):
         monkeypatch.setattr(module, "normalise", normalise)
     training = Ours(PAIR, Setting(folder=tmp_path, threads=1), way(channels_last=False), weights).training
-    convolution = training.learner.student.get_submodule("module.layer2.0.conv2")
+    convolution = training.state.learner.student.get_submodule("module.layer2.0.conv2")
     assert isinstance(convolution, nn.Conv2d) and convolution.weight.is_contiguous()
-    for module in (loop, speaking):
+    for module in (loop, step, speaking):
         images = vars(module)["normalise"](training.images.pixels[:2], (0.5,) * 3, (0.5,) * 3)
         assert images.is_contiguous()
 

@@ -103,21 +103,21 @@ def describe(name: str, teachers: list[str], **optim: Any) -> dict[str, Any]:
 
 def taught(description: dict[str, Any], folder: Path, name: str) -> Lesson:
     killed, steps = folder / "killed" / name, []
-    train_batch, end_epoch = training.Training._train_batch, training.Training._end_epoch
+    train_batch, end_epoch = training.Training.train_batch, training.Training.end_epoch
 
     def keep(self: Any, *args: Any, **options: Any) -> None:
         train_batch(self, *args, **options)
-        if len(steps) + self.batch == BROKEN_AFTER:
-            self._save()
+        if len(steps) + self.state.batch == BROKEN_AFTER:
+            self.save()
             shutil.copytree(self.run.path, killed / self.run.id)
 
     def note(self: Any, seconds: float) -> None:
-        steps.extend({term: value.item() for term, value in seen.items()} for seen in self.history)
+        steps.extend({term: value.item() for term, value in seen.items()} for seen in self.state.history)
         end_epoch(self, seconds)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.Training, "_train_batch", keep)
-        patch.setattr(training.Training, "_end_epoch", note)
+        patch.setattr(training.Training, "train_batch", keep)
+        patch.setattr(training.Training, "end_epoch", note)
         run = training.train(check_run(description), place(folder / "runs", folder / "memory"))
     return Lesson(run, steps, killed)
 
@@ -147,13 +147,13 @@ def test_killed_in_the_middle_it_ends_bit_equal(
     """Adapters, memory banks, peers and phases come back from the checkpoint: 20 steps from there end where all 50 did."""
     lesson = learn(name)
     done: list[int] = []
-    train_batch = training.Training._train_batch
+    train_batch = training.Training.train_batch
 
     def count(self: Any, *args: Any, **options: Any) -> None:
         train_batch(self, *args, **options)
-        done.append(self.batch)
+        done.append(self.state.batch)
 
-    monkeypatch.setattr(training.Training, "_train_batch", count)
+    monkeypatch.setattr(training.Training, "train_batch", count)
     again = training.train(lesson.run.config(), place(lesson.killed, folder / "memory"))
     assert len(done) == STEPS - BROKEN_AFTER
     assert outcome(again) == outcome(lesson.run)

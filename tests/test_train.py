@@ -97,7 +97,7 @@ def test_broken_off_after_any_step_it_ends_bit_equal(
         )
         description = description | {"teacher": str(teacher.path)}
     whole = trained(tmp_path / "whole", description)
-    step = training.Training._train_batch
+    step = training.Training.train_batch
     ending = KeyboardInterrupt if how == "crash" else Stopped
     for broken_at in (1, 4, 2):
         left = broken_at
@@ -111,10 +111,10 @@ def test_broken_off_after_any_step_it_ends_bit_equal(
             if left == 0:
                 self.stop.set()
 
-        monkeypatch.setattr(training.Training, "_train_batch", break_off)
+        monkeypatch.setattr(training.Training, "train_batch", break_off)
         with pytest.raises(ending):
             trained(tmp_path / "broken", description, checkpoint_seconds=0)
-    monkeypatch.setattr(training.Training, "_train_batch", step)
+    monkeypatch.setattr(training.Training, "train_batch", step)
     assert outcome(trained(tmp_path / "broken", description, checkpoint_seconds=0)) == outcome(whole)
 
 

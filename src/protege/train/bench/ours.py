@@ -6,7 +6,6 @@ What is normally chosen per machine is pinned here, by the same record in the ru
 from __future__ import annotations
 
 import threading
-import time
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from protege.runs import process
 from protege.runs.config import Place, RunConfig, check_run
 from protege.runs.tuning import now
 from protege.teacher import recall, speaking
-from protege.train import loop
+from protege.train import loop, step
 from protege.train.arithmetic import Chosen, Execution, record
 from protege.train.bench.messages import Took
 from protege.train.bench.variants import Arithmetic, Pair, Setting, Variant
@@ -50,9 +49,9 @@ class Ours:
         for _ in range(passes):
             self._remind()
             started = now(device)
-            training._train_epoch()
+            training.train_epoch()
             seconds += now(device) - started
-            asked += training.memory.asked if training.memory else 0
+            asked += training.lessons.memory.asked if training.lessons.memory else 0
         return Took(images=passes * self.images, seconds=seconds, asked=asked)
 
     def _remind(self) -> None:
@@ -71,10 +70,10 @@ class Ours:
         assert kept is not None
         indices = training.images.indices[: round(self.variant.known * self.images)]
         if len(indices):
-            numbers = kept.views.numbers(training.config.seed, training.epoch, indices)
+            numbers = kept.views.numbers(training.config.seed, training.state.epoch, indices)
             said = torch.randn(len(indices), len(training.splits.classes))
             kept.memories[0].store(indices.cpu(), numbers.cpu(), said)
-        training.memory = kept
+        training.lessons.memory = kept
 
 
 def described(pair: Pair, setting: Setting, variant: Variant, weights: Path) -> RunConfig:
@@ -103,7 +102,6 @@ def opened(config: RunConfig, place: Place, variant: Variant) -> loop.Training:
     pin(run, variant.arithmetic, bool(config.teacher), variant.execution)
     process.settle(run, place)
     training = loop.Training(planned, run, splits, place, threading.Event())
-    training._saved_at = time.perf_counter()
     _lay_out(training, variant.channels_last)
     training.compile()
     return training
@@ -118,9 +116,10 @@ def pin(run: runs.Run, arithmetic: Arithmetic, taught: bool, execution: Executio
 def _lay_out(training: loop.Training, channels_last: bool) -> None:
     """Weights and images of both networks. A run has no choice here, so the plain layout is put in from outside."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    training.learner.to(memory_format=layout)  # type: ignore[call-overload]
-    training.optimizer = build_optimizer(training.learner, training.config.optim)  # its memories follow the weights
+    state = training.state
+    state.learner.to(memory_format=layout)  # type: ignore[call-overload]
+    state.optimizer = build_optimizer(state.learner, training.config.optim)  # its memories follow the weights
     for voice in training.teacher.voices if training.teacher else []:
         voice.network.to(memory_format=layout)  # type: ignore[call-overload]
     if not channels_last:
-        loop.normalise = speaking.normalise = partial(normalise, channels_last=False)
+        loop.normalise = step.normalise = speaking.normalise = partial(normalise, channels_last=False)

@@ -1,0 +1,77 @@
+"""One step: from a state, a batch and what the teacher said of it to the terms of the loss, and to the next state.
+
+It asks nobody, writes nothing and waits for nothing, so it does not know whether it runs once, in several processes, or inside a graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from protege.methods.base import Outputs, Progress
+from protege.runs.config import RunConfig
+from protege.train.learner import mixed
+from protege.train.lessons import Rhythm, Shown
+from protege.train.optim import clip, follow, learning_rate, set_learning_rate
+from protege.train.state import Seen, State
+from protege.views import normalise
+
+Three = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Step:
+    """All that a step needs and that never changes during a run."""
+
+    config: RunConfig
+    rhythm: Rhythm
+    mean: Three
+    std: Three
+    precision: str
+
+    def __call__(self, state: State, shown: Shown, said: Outputs) -> Seen:
+        """Learn from one batch. The weights move where it completes a step; before that its gradients are added up."""
+        torch.manual_seed(mixed(self.config.seed, "step", state.epoch, state.batch))  # dropout
+        terms, student = self.terms(state, shown, said)
+        loss = torch.stack(list(terms.values())).sum()
+        (loss / self.rhythm.accumulate).backward()
+        seen = {name: term.detach().float() for name, term in terms.items()}
+        seen["correct"] = (self._deployed(state, student).argmax(1) == shown.batch.labels).sum().float()
+        state.batch += 1
+        if self.rhythm.completes(state.batch):
+            seen |= self._move(state)
+        state.history.append(seen)
+        return seen
+
+    def terms(self, state: State, shown: Shown, said: Outputs) -> tuple[dict[str, Tensor], Outputs]:
+        """The weighted parts of the loss, and what the student said."""
+        images = normalise(shown.pixels, self.mean, self.std)
+        progress = Progress(state.epoch, self.config.optim.epochs)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            student = state.learner.outputs(images, self.config.method.wants())
+            return self.config.method.terms(student, said, shown.batch, state.learner.adapters, progress), student
+
+    @torch.no_grad()
+    def _deployed(self, state: State, student: Outputs) -> Tensor:
+        """The logits that count, where a method adds to the student that is deployed."""
+        if self.config.method.added() == "nothing":
+            return student.logits
+        return self.config.method.predict(student, state.learner.adapters)
+
+    def _move(self, state: State) -> Seen:
+        optim = self.config.optim
+        set_learning_rate(state.optimizer, self.rate(state))
+        norm = clip(state.learner.parameters(), optim.clip_norm) if optim.clip_norm else None
+        state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+        if optim.ema:
+            step = self.rhythm.step(state.epoch, state.batch)
+            follow(state.mean, state.learner.state_dict(), optim.ema, step)
+        return {} if norm is None else {"gradient_norm": norm.detach()}
+
+    def rate(self, state: State) -> float:
+        """Learning rate of the step that the last batch completes."""
+        number = self.rhythm.step(state.epoch, state.batch)
+        return learning_rate(self.config.optim, number, self.rhythm.steps)
