@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from record_cases import run_record
+
 from protege import stats
 from protege.study.findings import (
     Bootstrap,
@@ -364,7 +366,7 @@ def _write_run(one: RunRow, folder: Path, epochs: int) -> None:
         for epoch in range(epochs)
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    record = {"id": one.id, "data": {"classes": CLASSES, "fingerprint": "f" * 16}, "config": {"data": "cifar10-mini"}}
+    record = run_record(one.id, {"classes": CLASSES})
     (folder / "run.json").write_text(json.dumps(record))
     if one.test:
         scored = evaluation(seed)

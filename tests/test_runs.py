@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from record_cases import run_record
 
 from protege import runs
 from protege.errors import NotEnoughSpace, RunError
@@ -144,7 +145,7 @@ def test_a_run_is_found_by_the_beginning_or_end_of_its_id(tmp_path: Path) -> Non
 
 
 def test_a_renamed_folder_is_refused(tmp_path: Path) -> None:
-    runs.start(tmp_path, "a", {"id": "a"}).path.rename(tmp_path / "b")
+    runs.start(tmp_path, "a", run_record("a")).path.rename(tmp_path / "b")
     with pytest.raises(RunError, match="describes the run a"):
         runs.start(tmp_path, "b", {"id": "b"})
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from record_cases import run_record
 
 from protege.errors import ConfigError
 from protege.runs import Run, write_json
@@ -155,7 +156,7 @@ def test_a_run_that_was_begun_keeps_its_number_of_threads(runs: Path) -> None:
     """Another number would give other bits."""
     plan = planned(runs)
     begun, fresh = runs_of(plan, "alone")[:2]
-    write_json(Run(runs / begun.id).record_file, {"id": begun.id, "threads": 3})
+    write_json(Run(runs / begun.id).record_file, run_record(begun.id, threads=3))
     threads = {job.run: job.place.threads for job in jobs(plan)}
     assert (threads[begun.id], threads[fresh.id]) == (3, None)
     assert progress(plan).begun == 1

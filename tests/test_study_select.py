@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from record_cases import result_record, run_record
 
 from protege.runs import Run, write_json
 from protege.runs.config import Place
@@ -29,10 +30,9 @@ def plan(runs: Path) -> Plan:
 def finish(plan: Plan, run_id: str, heldout: float, best: float | None = None) -> None:
     """A run that ended with this accuracy on held-out images."""
     folder = Run(plan.place.runs / run_id)
-    write_json(folder.record_file, {"id": run_id})
-    write_json(
-        folder.result_file, {"heldout_accuracy": heldout, "best": {"epoch": 0, "heldout_accuracy": best or heldout}}
-    )
+    write_json(folder.record_file, run_record(run_id))
+    at_best = {"epoch": 0, "heldout_accuracy": best or heldout}
+    write_json(folder.result_file, result_record(heldout, best=at_best))
 
 
 def finish_all(plan: Plan, scores: list[list[float]]) -> None:

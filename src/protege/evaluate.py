@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from protege import data, runs
 from protege.data.base import Images, Splits
-from protege.errors import DataError, RunError
+from protege.errors import DataError, RunError, visible
 from protege.methods.base import Method, Outputs, Shapes
 from protege.models.network import Network
 from protege.runs.config import Place, TeacherConfig
@@ -169,7 +169,7 @@ def predictor_of(run: runs.Run, which: str, device: torch.device) -> Predictor:
     """A finished run's student as it is deployed."""
     network, (mean, std) = speaking.network_of(run, which)
     network.to(device)
-    method = run.config().method
+    method = run.method()
     adapters = None
     if method.added() != "nothing":
         adapters = _adapters_of(run, which, method, network).to(device)
@@ -241,7 +241,7 @@ def opened(run: runs.Run, splits: Splits, place: Place) -> Images:
         "data": splits.fingerprint,
         "images": len(splits.test),
         "user": getpass.getuser(),
-        "command": shlex.join(sys.argv),
+        "command": visible(shlex.join(sys.argv)),
     }
     runs.write_ledger(place.runs, entry)
     return splits.test

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,7 +21,7 @@ from protege.cli.ship.measure import measure
 from protege.cli.ship.predict import predict
 from protege.cli.study import app as study_commands
 from protege.cli.train import train
-from protege.errors import ProtegeError, Stopped
+from protege.errors import ProtegeError, Stopped, in_a_line
 from protege.runs.display import out
 
 app = typer.Typer(
@@ -32,13 +33,26 @@ app = typer.Typer(
     epilog="Start with `protege demo`. Fields of a run: `protege train --help`.",
 )
 
+# what typer raises for a mistyped command line; it has no name of its own for it
+UsageMistake: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
 
 def main() -> None:
     """Every mistake of the user is one clear line and exit code 2; a stop is 130."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names that this terminal cannot print
     try:
-        app()
+        raise SystemExit(app(standalone_mode=False) or 0)
     except ProtegeError as error:
         _fail(str(error), 2)
+    except UsageMistake as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()
+            raise SystemExit(2) from None
+        _fail(in_a_line(error.format_message()), error.exit_code)
+    except typer.Abort:
+        _fail("stopped", 130)
     except Stopped as stopped:
         _fail(str(stopped), 130)
     except KeyboardInterrupt:
@@ -87,8 +101,15 @@ app.add_typer(remember_commands, name="remember")
 
 @app.callback(invoke_without_command=True)
 def version(
-    context: typer.Context, show_version: Annotated[bool, typer.Option("--version", help="print the version")] = False
+    show_version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+    trust_code: Annotated[
+        bool, typer.Option("--trust-code", help="run methods from files that a run or a YAML file names")
+    ] = False,
 ) -> None:
+    if trust_code:
+        from protege.methods import consent
+
+        consent.trust_all()
     if show_version:
         from protege import __version__
 

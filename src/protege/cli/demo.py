@@ -13,7 +13,7 @@ from protege.errors import RunError, Stopped
 from protege.evaluate import evaluate
 from protege.launch.jobs import Job
 from protege.launch.local import run_jobs
-from protege.runs import Run, cores, read_json
+from protege.runs import Run, cores
 from protege.runs.config import Place, RunConfig, TeacherConfig, check_run
 from protege.runs.display import console as progress
 from protege.study.conduct.progress import StudyDisplay
@@ -50,7 +50,7 @@ class Arm:
 def demonstrate(place: Place, out: Console) -> None:
     """Train what is not trained yet, evaluate, and say what came out."""
     progress.print(
-        f"[bold]protege demo[/]: a teacher, then {len(SEEDS)} students alone and {len(SEEDS)} taught; a few minutes. "
+        f"protege demo: a teacher, then {len(SEEDS)} students alone and {len(SEEDS)} taught; a few minutes. "
         "Stop it and start it again as you like."
     )
     teacher = check_run(TEACHER)
@@ -103,7 +103,7 @@ def _test_scores(run: Run, teacher: Run, place: Place) -> dict[str, Any]:
     """Each test score is read once; demonstrating again reads what was written then."""
     file = run.evaluations / "test.json"
     if file.exists():
-        return read_json(file)
+        return run.evaluation("test")
     return evaluate(run, place, test=True, teachers=[TeacherConfig(source=str(teacher.path))])
 
 

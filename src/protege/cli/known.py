@@ -17,8 +17,8 @@ from protege.runs.display import out, table_of
 
 
 def models(
-    classes: Annotated[int, typer.Option("--classes", min=2, help="classes of the data")] = 10,
-    image_size: Annotated[int, typer.Option("--image-size", min=8, help="side of the images in pixels")] = 32,
+    classes: Annotated[int, typer.Option("--classes", min=2, max=100_000, help="classes of the data")] = 10,
+    image_size: Annotated[int, typer.Option("--image-size", min=8, max=2048, help="side of the images in pixels")] = 32,
     as_json: JsonOption = False,
 ) -> None:
     """All networks of our own, with parameters and multiply-adds."""
@@ -88,7 +88,7 @@ def show_data(
     from protege.data.config import DataConfig
 
     if show_help:
-        out.print(DATA_USAGE)
+        out.print(DATA_USAGE, markup=True)
         table = table_of("fields", "option", "default", "meaning")
         for field, info in DataConfig.model_fields.items():
             table.add_row(f"--{field.replace('_', '-')}", default_of(info), info.description or "")

@@ -11,7 +11,7 @@ import yaml
 
 from protege.cli.places import DataDirOption, DeviceOption, JsonOption, RunArgument, RunsOption, ThreadsOption, place_of
 from protege.cli.tables import curve, row_of, scores_table
-from protege.runs.display import out, table_of
+from protege.runs.display import headed, out, table_of
 
 
 def evaluate(
@@ -80,11 +80,15 @@ def list_runs(runs: RunsOption = Path("runs"), as_json: JsonOption = False) -> N
 
 def show(run: RunArgument, runs: RunsOption = Path("runs"), as_json: JsonOption = False) -> None:
     """One run: its description, its curve, its scores, and where its files lie."""
-    from protege.runs import find, read_json
+    from protege.runs import find
 
     found = find(runs, run)
     record, metrics = found.record(), found.metrics()
-    evaluations = {path.stem: read_json(path) for path in sorted(found.evaluations.glob("*.json"))}
+    evaluations = {
+        split: found.evaluation(split)
+        for split in ("heldout", "test")
+        if (found.evaluations / f"{split}.json").exists()
+    }
     if as_json:
         print(
             json.dumps(
@@ -97,11 +101,11 @@ def show(run: RunArgument, runs: RunsOption = Path("runs"), as_json: JsonOption 
             )
         )
         return
-    out.print(f"[bold]{found.id}[/]  {row_of(found)['state']}  in {found.path}", soft_wrap=True)
+    out.print(headed(found.id, f"  {row_of(found)['state']}  in {found.path}"), soft_wrap=True)
     chosen = found.config().model_dump(mode="json", exclude_defaults=True)
-    out.print(yaml.safe_dump(chosen, sort_keys=False, default_flow_style=None, width=120), markup=False)
+    out.print(yaml.safe_dump(chosen, sort_keys=False, default_flow_style=None, width=120))
     if metrics:
         out.print(curve(metrics))
     for scores in evaluations.values():
         out.print(scores_table(found.id, scores))
-    out.print(f"made by: {record['command']}", style="dim", soft_wrap=True, markup=False)
+    out.print(f"made by: {record['command']}", style="dim", soft_wrap=True)

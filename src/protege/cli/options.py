@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-import yaml
 from pydantic import BaseModel, ValidationError
 from rich.table import Table
 
 from protege.errors import ConfigError, suggest
 from protege.runs.display import table_of
+from protege.runs.plain import plain
 
 if TYPE_CHECKING:
     from protege.runs.config import RunConfig
@@ -37,9 +38,7 @@ def given_fields(arguments: list[str], known: list[str], flags: list[str]) -> It
             continue
         yield path, _value(value)
     if problems:
-        raise ConfigError(
-            "\n".join(problems) if len(problems) == 1 else f"{len(problems)} mistakes:\n  " + "\n  ".join(problems)
-        )
+        raise ConfigError(*problems) if len(problems) == 1 else ConfigError(f"{len(problems)} mistakes:", *problems)
 
 
 def _below_a_method(path: str) -> bool:
@@ -49,19 +48,23 @@ def _below_a_method(path: str) -> bool:
 
 def _value(text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
+        return plain(text)
+    except ValueError:
+        return text  # a word, as far as it goes
 
 
 def describe(file: Path | None, arguments: list[str], flags: list[str]) -> RunConfig:
     """The checked description from an optional file and the options over it."""
+    from protege.methods.consent import named_in
     from protege.runs.config import RunConfig, check_run, known_paths, merge, read_yaml
 
     description = read_yaml(file) if file else {}
-    for path, value in given_fields(arguments, known_paths(RunConfig), flags):
+    fields = list(given_fields(arguments, known_paths(RunConfig), flags))
+    for path, value in fields:
         description = merge(description, path, value)
-    return check_run(description, str(file) if file and not arguments else "this run")
+    typed = any(path in ("method", "method.name") for path, _ in fields)
+    with contextlib.nullcontext() if typed or not file else named_in(str(file)):
+        return check_run(description, str(file) if file and not arguments else "this run")
 
 
 def field_tables(method: str | None) -> Iterator[Table]:

@@ -126,7 +126,12 @@ def _warm_up(config: RunConfig, place: Place, every_view: bool) -> None:
     """Ask ahead, with a progress bar; plain lines where there is no terminal."""
     from protege.teacher.recall import warm
 
-    columns = (TextColumn("asking the teacher"), BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("asking the teacher"),
+        BarColumn(),
+        TextColumn("{task.fields[said]}", markup=False),
+        TimeRemainingColumn(),
+    )
     last = None
     with Progress(*columns, console=console, transient=True, disable=place.quiet) as progress:
         task = progress.add_task("", total=None, said="")

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from protege.errors import visible
+
 
 def report(
     names: Annotated[
@@ -34,17 +36,19 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of text")] = False,
 ) -> None:
     """One self-contained page with Markdown, CSV and LaTeX tables, of a study or of any runs. Trains and opens nothing."""
+    from protege.methods.consent import unread
     from protege.report.source import find
 
-    found = find(names or [], runs.absolute(), every_run)
-    from protege.report.make import make_report
+    with unread():
+        found = find(names or [], runs.absolute(), every_run)
+        from protege.report.make import make_report
 
-    made = make_report(found.findings, found.root, folder or found.folder, data_dir, pictures)
+        made = make_report(found.findings, found.root, folder or found.folder, data_dir, pictures)
     if as_json:
         answer = {"answer": found.findings.answer, "complete": found.findings.complete, "page": str(made.page)}
         print(json.dumps({**answer, "files": [str(path) for path in made.files]}))
         return
-    print(found.findings.answer)
+    print(visible(found.findings.answer))
     for warning in made.unread:
-        print(f"warning: {warning}")
-    print(made.sentence())
+        print(f"warning: {visible(warning)}")
+    print(visible(made.sentence()))

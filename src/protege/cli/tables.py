@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from protege.errors import RunError
-from protege.runs.display import out, table_of
+from protege.runs.display import headed, out, table_of
 
 if TYPE_CHECKING:
     from protege.data import Description
@@ -64,14 +64,14 @@ def row_of(run: Run) -> dict[str, Any]:
             "model": config["model"]["name"],
             "method": config["method"]["name"],
             "seed": config["seed"],
-            "teachers": [identity.split(":")[1] for identity in record["teachers"]],
+            "teachers": [identity.split(":", 2)[1] for identity in record["teachers"]],
             "state": "finished" if run.finished else f"epoch {done} of {config['optim']['epochs']}",
             "heldout_accuracy": result.get("heldout_accuracy"),
             "parameters": result.get("parameters"),
             "seconds": result.get("seconds"),
             "path": str(run.path),
         }
-    except (RunError, KeyError, TypeError):
+    except RunError:
         return {
             "id": run.id, "data": "-", "model": "-", "method": "-", "seed": "-", "teachers": [], "state": "damaged",
             "heldout_accuracy": None, "parameters": None, "seconds": None, "path": str(run.path),
@@ -112,32 +112,32 @@ def show_methods(cards: list[Card]) -> None:
 def show_method(card: Card) -> None:
     from protege.methods.catalogue import REFERENCE, listed, plain
 
-    out.print(f"[bold]{card['name']}[/]  {card['summary']} {card['details']}".rstrip())
+    out.print(headed(card["name"], f"  {card['summary']} {card['details']}".rstrip()))
     for label in ("paper", "formula", "source"):
         if card[label]:
-            out.print(f"  {label}: {card[label]}", markup=False)
+            out.print(f"  {label}: {card[label]}")
     out.print(f"  reads: {', '.join(card['reads'])}; {'needs' if card['needs_teacher'] else 'needs no'} teacher")
-    out.print(f"  costs: {card['costs']}", markup=False)
+    out.print(f"  costs: {card['costs']}")
     if card["trained_beside"]:
         out.print(f"  trains beside the student: {card['trained_beside']:,} parameters for {REFERENCE} of 100 classes")
-    out.print(f"  adds to the deployed student: {card['adds']}", markup=False)
+    out.print(f"  adds to the deployed student: {card['adds']}")
     table = table_of("fields", "option", "default", "meaning")
     for field, about in card["fields"].items():
         default = "must be given" if about.get("required") else plain(about["default"])
         table.add_row(f"--method.{field.replace('_', '-')}", default, about["meaning"] or "")
     out.print(table)
     for pair, values in card["presets"].items():
-        out.print(f"  preset for {pair}: {listed(values)}", markup=False)
+        out.print(f"  preset for {pair}: {listed(values)}")
     for form, presets in card["variants"].items():
         for pair, values in presets.items():
-            out.print(f"  preset for {pair}, {form}: {listed(values)}", markup=False)
+            out.print(f"  preset for {pair}, {form}: {listed(values)}")
 
 
 def show_dataset(found: Description) -> None:
     known = found.identity
     rounded = [", ".join(f"{value:.4f}" for value in values) for values in (known.mean, known.std)]
     out.print(
-        f"[bold]{known.name}[/]: {len(known.classes)} classes, {known.size} x {known.size} pixels, in {found.place}",
+        headed(known.name, f": {len(known.classes)} classes, {known.size} x {known.size} pixels, in {found.place}"),
         soft_wrap=True,
     )
     out.print(f"normalisation: mean {rounded[0]}; deviation {rounded[1]}")

@@ -96,7 +96,7 @@ def _show_train_help(context: typer.Context, arguments: list[str]) -> None:
         if out.is_terminal and not os.environ.get("PROTEGE_NO_PAGER")
         else contextlib.nullcontext()
     ):
-        out.print(TRAIN_USAGE)
+        out.print(TRAIN_USAGE, markup=True)
         options = table_of("where and how (never part of the run's id)", "option", "default", "meaning")
         for parameter in context.command.params:
             if parameter.opts[0].startswith("--"):

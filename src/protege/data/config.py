@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from protege.data.fields import Fields
 from protege.errors import suggest
 
 DATASETS: dict[str, Callable[..., Any]] = {}  # filled by the package, which every import of this file has gone through
@@ -25,7 +26,7 @@ Triple = Annotated[tuple[float, float, float], BeforeValidator(_separated)]
 Classes = Annotated[tuple[int | str, ...], BeforeValidator(_separated)]
 
 
-class DataConfig(BaseModel):
+class DataConfig(Fields):
     """A dataset and its split. A plain string stands for the name alone: `data: cifar100`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -19,6 +19,7 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 
 from protege.data.places import size
+from protege.errors import visible
 
 Reached = Callable[[int], None]  # how much is done in all, not since the last call
 Progress = Callable[[str, int | None, str], AbstractContextManager[Reached]]  # what, total, unit ("bytes" or "images")
@@ -44,8 +45,10 @@ def bar(what: str, total: int | None, unit: str, console: Console) -> Iterator[R
     counted: list[ProgressColumn] = (
         [DownloadColumn(), TransferSpeedColumn()] if unit == "bytes" else [MofNCompleteColumn()]
     )
-    with Bar(TextColumn("{task.description}"), BarColumn(), *counted, TimeRemainingColumn(), console=console) as drawn:
-        task = drawn.add_task(what, total=total)
+    with Bar(
+        TextColumn("{task.description}", markup=False), BarColumn(), *counted, TimeRemainingColumn(), console=console
+    ) as drawn:
+        task = drawn.add_task(visible(what), total=total)
         yield lambda done: drawn.update(task, completed=done)
 
 
@@ -65,11 +68,13 @@ def lines(
         if clock() - said >= SECONDS_BETWEEN_LINES:
             said = clock()
             console.print(
-                f"{what}: {_stand(done, total, unit, (done - first) / (said - started))}", soft_wrap=True, markup=False
+                f"{visible(what)}: {_stand(done, total, unit, (done - first) / (said - started))}",
+                soft_wrap=True,
+                markup=False,
             )
 
     yield reached
-    console.print(f"{what}: {_amount(last, unit)} in {clock() - started:.0f} s", soft_wrap=True, markup=False)
+    console.print(f"{visible(what)}: {_amount(last, unit)} in {clock() - started:.0f} s", soft_wrap=True, markup=False)
 
 
 def _stand(done: int, total: int | None, unit: str, speed: float) -> str:

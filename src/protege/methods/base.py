@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from protege.data.fields import Fields
 from protege.lazy import F, Tensor, nn, torch
 
 
@@ -84,7 +85,7 @@ class Progress:
         return min((self.epoch + 1) / epochs, 1.0) if epochs else 1.0
 
 
-class Method(BaseModel):
+class Method(Fields):
     """A method is its hyper-parameters: hashed, validated, swept and printed from this one declaration.
 
     The loop asks `wants()`, `wants_teacher()`, `added()` and `cohort` of the instance, for one sum of methods differs

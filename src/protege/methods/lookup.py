@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
+import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
 
-from pydantic import BeforeValidator, SerializeAsAny, ValidationError
+from pydantic import BeforeValidator, ConfigDict, SerializeAsAny, ValidationError
 
-from protege.errors import suggest
+from protege.data.files import content_of, is_file
+from protege.errors import quoted, suggest
 from protege.methods.base import Method
+from protege.methods.consent import refuse_unknown, rule
 
 METHODS: dict[str, type[Method]] = {}  # filled by the package, which every import of this file has gone through
 
@@ -28,7 +31,7 @@ def parse_method(data: object) -> Method:
         return data
     given = {"name": data} if isinstance(data, str) else data
     if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
-        raise ValueError(f"a method is a name, or a mapping with a name and hyper-parameters, not {data!r}")  # noqa: TRY004
+        raise ValueError(f"a method is a name, or a mapping with a name and hyper-parameters, not {quoted(data)}")  # noqa: TRY004
     return resolve(given["name"]).model_validate(dict(given))
 
 
@@ -55,8 +58,16 @@ def resolve(name: str) -> type[Method]:
     return METHODS[name]
 
 
+class Unread(Method):
+    """Stands for a method from outside where nothing may be imported: its name and fields, and nothing it could do."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 def outside(name: str) -> type[Method]:
     """A user's own method. Its class keeps `name: str` as inherited, for the name is where it was found."""
+    if not rule().imports:
+        return Unread
     place, _, attribute = name.rpartition(":")
     kind = getattr(_module(place), attribute, None)
     if not (isinstance(kind, type) and issubclass(kind, Method)):
@@ -71,32 +82,70 @@ def fingerprint(method: Method) -> str:
     parts = [part.method for part in getattr(method, "parts", ())]
     digests = [fingerprint(part) for part in parts]
     if ":" in method.name:
-        source = _module(method.name.rpartition(":")[0]).__file__
-        digests.append(hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else "")
+        digests.append(_digest(_content(_source(method.name.rpartition(":")[0]))))
     return "".join(digests)
 
 
 def _module(place: str) -> ModuleType:
+    """Imported only after what is in the file was allowed to run."""
+    source = _source(place)
+    content = _content(source)
+    refuse_unknown(place, _digest(content))
     try:
-        return _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except ImportError as error:
-        raise ValueError(f"cannot import {place}: {error}") from error
+        return _from_file(source, content) if place.endswith(".py") else importlib.import_module(place)
+    except Exception as error:  # whatever somebody's code does
+        raise ValueError(f"cannot import {place}: {type(error).__name__}: {error}") from error
 
 
-def _from_file(path: Path) -> ModuleType:
-    path = path.expanduser().resolve()
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
+def _source(place: str) -> Path:
+    """The file of a method, found without running any: importing a package runs what is in it."""
+    if place.endswith(".py"):
+        path = Path(place).expanduser()
+        if not is_file(path):
+            raise ValueError(f"there is no file {path}")
+        return path.resolve()
+    parts, folders, spec = place.split("."), None, None
+    for number, part in enumerate(parts, 1):
+        if not part.isidentifier() or (number > 1 and folders is None):
+            raise ValueError(
+                f"cannot import {place}: there is no such module; a file is written path/to/file.py:ClassName"
+            )
+        spec = _spec(".".join(parts[:number]), folders)
+        folders = spec.submodule_search_locations if spec else None
+    if spec is None or not (spec.origin or "").endswith(".py"):
+        raise ValueError(
+            f"cannot import {place}: there is no such module of Python; a file is written path/to/file.py:ClassName"
+        )
+    return Path(str(spec.origin))
+
+
+def _spec(name: str, folders: Iterable[str] | None) -> ModuleSpec | None:
+    looked = (finder.find_spec(name, folders) for finder in sys.meta_path)  # type: ignore[arg-type]
+    return next((spec for spec in looked if spec is not None), None)
+
+
+def _content(source: Path) -> bytes:
+    try:
+        return content_of(source)
+    except OSError as error:
+        raise ValueError(f"{source} cannot be read: {error.strerror}") from error
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _from_file(path: Path, content: bytes) -> ModuleType:
     # The digest of the text is in the name, so that an edited file is another module and is read again.
-    name = f"protege_outside_{path.stem}_{hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:16]}"
+    name = f"protege_outside_{path.stem}_{_digest(os.fsencode(path) + content)[:16]}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise ValueError(f"cannot read {path} as Python")
-        module = importlib.util.module_from_spec(spec)
+        module = ModuleType(name)
+        module.__file__ = str(path)
         sys.modules[name] = module  # before it runs: pydantic looks its types up there
         try:
-            spec.loader.exec_module(module)
+            exec(
+                compile(content, str(path), "exec", dont_inherit=True), module.__dict__
+            )  # what was looked at, not read again
         except BaseException:
             del sys.modules[name]
             raise
@@ -112,4 +161,4 @@ def _in_words(error: ValidationError, kind: type[Method]) -> Iterator[str]:
             yield f"{where} is missing"
         else:
             message = problem["msg"].removeprefix("Value error, ")
-            yield f"{where} = {problem['input']!r}: {message}" if where else message
+            yield f"{where} = {quoted(problem['input'])}: {message}" if where else message

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from protege.data.fields import Fields
 
 STAGE_NAME = re.compile(r"stage\w+|pooled|last")
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(Fields):
     """A network, described. A bare name is enough: `resnet8` means `{name: resnet8}`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -4,19 +4,41 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
+import struct
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.serialization import safe_globals
 
-from protege.errors import ModelError
+from protege.data.files import is_file, opened
+from protege.errors import ModelError, quoted
 
 Weights = dict[str, Tensor]
 
 # Under which key checkpoints of other projects keep the weights, and what they put before each name.
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "student", "weights", "module")
+WRAPPERS = (
+    "state_dict", "model_state_dict", "model", "net", "network", "student", "weights", "module",
+    "model_ema", "state_dict_ema", "ema_state_dict", "ema",
+)  # fmt: skip
+DEEPEST = 10
+PICKLED = (".pth", ".pt", ".th", ".bin", ".ckpt", ".tar", ".pkl")
+# What they keep beside, by the names that pickles give it.
+BESIDE = (
+    "argparse.Namespace", "types.SimpleNamespace", "collections.defaultdict", "easydict.EasyDict", "yacs.config.CfgNode",
+    "pathlib.Path", "pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.WindowsPath", "pathlib.PureWindowsPath",
+    "pathlib._local.PosixPath", "pathlib._local.WindowsPath", "datetime.datetime", "datetime.date", "datetime.timedelta",
+    "numpy.dtype", "numpy.ndarray", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct",
+    *(f"numpy.dtypes.{kind}DType" for kind in ("Float64", "Float32", "Float16", "Int64", "Int32", "Bool")),
+    "omegaconf.dictconfig.DictConfig", "omegaconf.listconfig.ListConfig", "omegaconf.base.ContainerMetadata",
+    "omegaconf.base.Metadata", "omegaconf.nodes.AnyNode", "typing.Any",
+)  # fmt: skip
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "student.", "encoder.")
 # CIFAR code bases that call torchvision's layers otherwise.
 OTHER_NAMES = ((".shortcut.", ".downsample."), ("linear.", "fc."))
@@ -35,13 +57,13 @@ def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
 def read_weights(path: str | os.PathLike[str]) -> Weights:
     """The tensors of a file by name, on the CPU, out of whatever wrapper they were saved in."""
     file = Path(path)
-    if not file.is_file():
+    if not is_file(file):
         raise ModelError(f"There is no weights file {file}.")
     if file.suffix == ".safetensors":
-        return read_safetensors(file)
-    if file.suffix in {".pth", ".pt"}:
-        return unwrapped(read_pickle(file), file)
-    raise ModelError(f"{file} is not a weights file: its name must end in .safetensors, .pth or .pt.")
+        return plain_ones(read_safetensors(file), file)
+    if file.suffix in PICKLED:
+        return plain_ones(unwrapped(read_pickle(file), file), file)
+    raise ModelError(f"{file} is not a weights file: its name must end in .safetensors, {', '.join(PICKLED)}.")
 
 
 def read_safetensors(file: Path) -> Weights:
@@ -50,38 +72,102 @@ def read_safetensors(file: Path) -> Weights:
 
     try:
         return load_file(file)
-    except SafetensorError as error:
-        raise ModelError(f"{file} is damaged or not a safetensors file: {error}") from error
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
+        raise ModelError(f"{file} is damaged or not a safetensors file: {quoted(error, 200)}") from error
+
+
+class Inert(dict[object, object]):
+    """Stands for what checkpoints hold beside weights (options, paths, numbers of numpy): made of anything, does nothing."""
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        return dict.__new__(cls)
+
+    def __init__(self, *_: object, **__: object) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: object) -> None:
+        pass
 
 
 def read_pickle(file: Path) -> object:
+    """By the restricted reader. Of names of others only those in `BESIDE` are met, and nothing is called for them."""
+    _refuse_packed(file)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of pickle dialects that the restricted reader may not know: it then refuses
+        with warnings.catch_warnings(), safe_globals([(Inert, name) for name in BESIDE]):
+            # of pickle dialects that the restricted reader may not know: it then refuses
+            warnings.simplefilter("ignore")
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if _holds_a_model(file):
+            raise ModelError(
+                f"{file} is a whole pickled model, and reading it would run its code, so it was refused. Where you trust it, "
+                "load it where it was made and save its weights alone: torch.save(model.state_dict(), ...)."
+            ) from error
         raise ModelError(
-            f"{file} is damaged, or holds more than tensors and plain values: reading that could run code, so it was "
-            "refused. Where you trust it, save its weights alone: torch.save(model.state_dict(), ...)."
+            f"{file} is damaged, or holds more than tensors and plain values{_which(error)}: reading that could run code, "
+            "so it was refused. Where you trust it, save its weights alone: torch.save(model.state_dict(), ...)."
         ) from error
     except Exception as error:  # damage shows in many ways
-        raise ModelError(f"{file} is damaged or not a PyTorch file: {error!r:.200}") from error
+        if "TorchScript" in str(error):
+            raise ModelError(
+                f"{file} is a whole TorchScript model. Save its weights alone: torch.save(model.state_dict(), ...)."
+            ) from error
+        raise ModelError(f"{file} is damaged or not a PyTorch file: {quoted(error, 200)}") from error
+
+
+def _refuse_packed(file: Path) -> None:
+    """PyTorch packs nothing: a file that would unpack to a thousand times its size is no checkpoint."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+    except (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, struct.error):
+        return  # an older form, or damaged: which the reader says
+    if packed:
+        raise ModelError(f"{file} is a compressed archive, which PyTorch does not write. Unpack it first.")
+
+
+def _holds_a_model(file: Path) -> bool:
+    """Whether modules and not only tensors are named in it; the names come early in either form."""
+    with opened(file) as content:
+        begins = content.read(1 << 20)
+    return b"_modules" in begins or b"torch.nn.modules" in begins
+
+
+def _which(error: Exception) -> str:
+    found = re.search(r"GLOBAL ([\w.]{1,80})", str(error))
+    return f" ({found[1]})" if found else ""
 
 
 def unwrapped(content: object, file: Path) -> Weights:
     """The first mapping of names to tensors on the usual path of wrappers."""
-    if isinstance(content, Mapping):
-        tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    for _ in range(DEEPEST):
+        if not isinstance(content, Mapping):
+            raise ModelError(f"{file} holds a {type(content).__name__}, not weights by name.")
         inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if inner is not None:
-            return unwrapped(inner, file)
-        if tensors:
-            return tensors
-        keys = ", ".join(map(str, list(content)[:8]))
+        if inner is None:
+            break
+        content = inner
+    else:
+        raise ModelError(f"{file} holds itself: its weights have no end.")
+    tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    if not tensors:
+        keys = ", ".join(quoted(key, 40) for key in list(content)[:8])
         raise ModelError(f"{file} holds no weights under a name known here ({', '.join(WRAPPERS)}); it holds: {keys}.")
-    raise ModelError(f"{file} holds a {type(content).__name__}, not weights by name.")
+    return tensors
+
+
+def plain_ones(found: Weights, file: Path) -> Weights:
+    """Numbers that are there, one beside the other."""
+    for name, tensor in found.items():
+        odd = tensor.is_nested or tensor.layout != torch.strided or tensor.device.type != "cpu"
+        if odd or tensor.is_quantized or tensor.is_complex():
+            kind = (
+                "nested" if tensor.is_nested else tensor.device.type if tensor.device.type != "cpu" else tensor.layout
+            )
+            raise ModelError(
+                f"{file}: {name[:80]} is not a plain tensor ({kind}, {tensor.dtype}). Save the weights as plain ones."
+            )
+    return {name: tensor for name, tensor in found.items() if name != "n_averaged"}  # of torch's own running mean
 
 
 def unprefixed(found: Weights, own: Mapping[str, Tensor]) -> Weights:

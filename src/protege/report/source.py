@@ -71,19 +71,10 @@ def _study(name: str, root: Path) -> Path | None:
 
 def of_study(file: Path) -> Found:
     """`folder` of the findings says how deep below the runs they lie, wherever all of it was moved."""
-    try:
-        findings = read(file)
-    except ValueError as error:
-        raise RunError(
-            f"{file} does not hold findings of a study that this version can read: {_first(error)}"
-        ) from error
+    findings = read(file)
     folder = file.absolute().parent
     inside = (parent for parent in folder.parents if folder.is_relative_to(parent / findings.folder))
     return Found(findings, next(inside, folder), folder if folder.name == "report" else folder / "report")
-
-
-def _first(error: ValueError) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def _run(name: str, root: Path) -> runs.Run:

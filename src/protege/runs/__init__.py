@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from protege.runs.folder import find as find
     from protege.runs.folder import load_checkpoint as load_checkpoint
     from protege.runs.folder import locked as locked
+    from protege.runs.folder import read_ledger as read_ledger
     from protege.runs.folder import save_checkpoint as save_checkpoint
     from protege.runs.folder import start as start
     from protege.runs.folder import write_ledger as write_ledger
@@ -31,7 +32,8 @@ else:
         __name__,
         {
             "protege.runs.files": "append_line keep_lines read_json read_lines read_weights whole write_json write_weights",
-            "protege.runs.folder": "LEDGER Run drop_checkpoints every find load_checkpoint locked save_checkpoint start write_ledger",
+            "protege.runs.folder": "LEDGER Run drop_checkpoints every find load_checkpoint locked read_ledger save_checkpoint "
+            "start write_ledger",
             "protege.runs.hardware": "cores environment",
         },
     )

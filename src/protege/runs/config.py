@@ -17,11 +17,15 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
 from protege.data.config import DataConfig
-from protege.errors import ConfigError, suggest
+from protege.data.fields import Fields
+from protege.data.files import content_of, opened
+from protege.errors import ConfigError, quoted, suggest
 from protege.methods import Method, parse_method
 from protege.methods import fingerprint as code_of
+from protege.methods.lookup import Unread
 from protege.methods.supervised import Supervised
 from protege.models.config import ModelConfig
+from protege.runs.plain import MOST_TEXT, plain
 from protege.views.config import ViewsConfig
 
 DATA, MODEL = "cifar10-mini", "resnet20"  # unless others are named
@@ -29,7 +33,7 @@ DATA, MODEL = "cifar10-mini", "resnet20"  # unless others are named
 Description = dict[str, Any]  # a run as YAML or options give it, not yet checked
 
 
-class Described(BaseModel):
+class Described(Fields):
     """A part of a description: frozen, and a name that it does not know is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -159,6 +163,8 @@ class RunConfig(Described):
 
     @model_validator(mode="after")
     def _method_and_teacher_agree(self) -> Self:
+        if isinstance(self.method, Unread):
+            return self
         if self.method.wants_teacher() and not self.teacher:
             raise ValueError(f"method {self.method.name} listens to a teacher: name one with --teacher RUN_OR_WEIGHTS")
         if self.teacher and not self.method.wants_teacher():
@@ -185,7 +191,7 @@ def run_id(config: RunConfig, fingerprint: str, teachers: Sequence[str]) -> str:
 def digest(path: Path) -> str:
     """sha256 of a file's contents: what a weights file is, wherever it lies."""
     try:
-        with path.expanduser().open("rb") as file:
+        with opened(path.expanduser()) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}. Give the path of a weights file.") from error
@@ -215,14 +221,12 @@ def merge(base: Mapping[str, Any], path: str, value: Any) -> Description:
 
 def read_yaml(path: Path) -> Description:
     """A description from a file; an empty file is an empty description."""
-    import yaml
-
     try:
-        content = yaml.safe_load(path.read_text())
+        content = plain(content_of(path, MOST_TEXT).decode())
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}. Give the path of a YAML file.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not YAML that is read here: {' '.join(str(error).split())}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -235,7 +239,7 @@ def check_run(description: Mapping[str, Any], origin: str = "the description") -
     found = examine(description)
     if isinstance(found, RunConfig):
         return found
-    raise ConfigError(listed(found, origin))
+    raise mistakes(found, origin)
 
 
 def examine(description: Mapping[str, Any]) -> RunConfig | list[str]:
@@ -264,10 +268,10 @@ def examine(description: Mapping[str, Any]) -> RunConfig | list[str]:
     return problems
 
 
-def listed(problems: list[str], origin: str) -> str:
+def mistakes(problems: list[str], origin: str) -> ConfigError:
     if len(problems) == 1:
-        return f"{origin}: {problems[0]}"
-    return "\n".join([f"{origin} has {len(problems)} mistakes:", *(f"  {problem}" for problem in problems)])
+        return ConfigError(f"{origin}: {problems[0]}")
+    return ConfigError(f"{origin} has {len(problems)} mistakes:", *problems)
 
 
 def parse_method_class(named: Any) -> type[BaseModel]:
@@ -291,7 +295,7 @@ def problems_of(
             yield f"{dotted}: must be given."
         else:
             message = one["msg"].removeprefix("Value error, ")
-            value = "" if isinstance(one["input"], Mapping | BaseModel) else f" (got {one['input']!r})"
+            value = "" if isinstance(one["input"], Mapping | BaseModel) else f" (got {quoted(one['input'])})"
             yield f"{dotted}: {message}{value}" if dotted else f"{message}"
 
 

@@ -7,14 +7,32 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self, final
+from typing import Any, Self, final
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
 from rich.table import Table
+from rich.text import Text
 
-console = Console(stderr=True, highlight=False)  # what happens
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)  # what was asked for
+from protege.errors import visible
+
+
+class Plain(Console):
+    """Shows words as they are: markup in them is no markup unless asked for, and what a terminal would obey is shown by its number."""
+
+    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+        return super().render_str(visible(text, kept="\n\t"), **options)
+
+
+console = Plain(stderr=True, highlight=False, markup=False, emoji=False)  # what happens
+out = Plain(  # what was asked for
+    highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 160
+)
+
+
+def headed(first: str, rest: str) -> Text:
+    """`first` in bold, and what is to be said of it."""
+    return Text.assemble((visible(first), "bold"), visible(rest))
 
 
 def table_of(title: str, *columns: str) -> Table:
@@ -58,10 +76,13 @@ class TrainingDisplay(Display):
     """Run, epoch, loss terms by name, accuracy, images per second and time left of one training run."""
 
     def __init__(self, name: str, where: str, epochs: int, images_per_epoch: int, quiet: bool = False) -> None:
-        bold, said = TextColumn("[bold]{task.fields[run]}[/]"), TextColumn("{task.fields[said]}")
+        bold, said = (
+            TextColumn("{task.fields[run]}", "bold", markup=False),
+            TextColumn("{task.fields[said]}", markup=False),
+        )
         super().__init__(bold, BarColumn(bar_width=24), said, quiet=quiet)
         self.name, self.where, self.epochs, self.images_per_epoch = name, where, epochs, images_per_epoch
-        self._task = self._progress.add_task("", total=epochs * images_per_epoch, run=name, said="starting")
+        self._task = self._progress.add_task("", total=epochs * images_per_epoch, run=visible(name), said="starting")
         self._last = ""
         self._since = time.perf_counter()
         self._trained = 0

@@ -8,11 +8,14 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from protege.data.files import content_of, is_file, is_there
 from protege.errors import NotEnoughSpace, RunError
+from protege.runs.records import CutShort, Header, record_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,13 +34,16 @@ def whole(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         partial.replace(path)
     except Exception as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         if _disk_is_full(error):
             free = shutil.disk_usage(path.parent).free / 1e6
             raise NotEnoughSpace(
                 f"{path} could not be written: the disk is full ({free:.0f} MB free). "
                 "Free some space and give the same command again: it goes on from the last checkpoint."
             ) from error
+        if isinstance(error, OSError):
+            raise RunError(f"{path} cannot be written: {error.strerror or error}.") from error
         raise
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -54,49 +60,63 @@ def write_json(path: Path, value: Any) -> None:
         partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, kind: Any = dict[str, Any]) -> Any:
+    """A record of that `kind` (see `records`): whatever else is in the file is one line that names it."""
     try:
-        return json.loads(path.read_text())
+        content = content_of(path)
     except FileNotFoundError as error:
         raise RunError(f"{path} is missing: {path.parent} is not the folder of a run, or it was damaged.") from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}.") from error
+    try:
+        return record_of(content, kind)
     except ValueError as error:
-        raise RunError(f"{path} is damaged (not JSON). Remove {path.parent} and train again.") from error
+        raise RunError(f"{path} is damaged ({error}). Remove {path.parent} and train again.") from error
 
 
 def append_line(path: Path, value: Mapping[str, Any]) -> None:
     """One line of JSON, in a single write, so that lines of two processes never mix."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     line = (json.dumps(value, allow_nan=False) + "\n").encode()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
-        os.write(descriptor, line)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o644)
+        try:
+            os.write(descriptor, line)
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise RunError(f"{path} is not a file that keeps lines. Remove it.")
+        finally:
+            os.close(descriptor)
     except OSError as error:
         if _disk_is_full(error):
             raise NotEnoughSpace(
                 f"{path} could not be written: the disk is full. Free some space and start again."
             ) from error
-        raise
-    finally:
-        os.close(descriptor)
+        raise RunError(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a .jsonl file; a last line cut short by a crash does not count."""
-    if not path.exists():
+def read_lines(path: Path, kind: Any = dict[str, Any]) -> list[Any]:
+    """The records of a .jsonl file, a line each; a last line cut short by a crash does not count."""
+    try:
+        lines = content_of(path).splitlines()
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}.") from error
     found = []
-    for line in path.read_text().splitlines():
+    for number, line in enumerate(lines, 1):
         try:
-            found.append(json.loads(line))
-        except ValueError:
-            break
+            found.append(record_of(line, kind))
+        except ValueError as error:
+            if number == len(lines) and isinstance(error, CutShort):
+                break
+            raise RunError(f"{path} is damaged at line {number} ({error}).") from error
     return found
 
 
 def keep_lines(path: Path, count: int) -> None:
     """Only the first `count` lines: what came after the checkpoint is made again."""
     lines = read_lines(path)
-    if len(lines) > count or (path.exists() and len(path.read_text().splitlines()) != len(lines)):
+    if len(lines) > count or (path.exists() and len(content_of(path).splitlines()) != len(lines)):
         with whole(path) as partial:
             partial.write_text("".join(json.dumps(line) + "\n" for line in lines[:count]))
 
@@ -115,6 +135,8 @@ def read_weights(path: Path) -> tuple[Tensors, dict[str, Any]]:
     """The tensors and what was said about them; a damaged, truncated or foreign file is a `RunError` that names it."""
     from safetensors import SafetensorError, safe_open
 
+    if is_there(path) and not is_file(path):
+        raise RunError(f"{path} is not a file.")
     try:
         with safe_open(path, framework="pt") as file:
             written = (file.metadata() or {}).get("protege")
@@ -125,7 +147,10 @@ def read_weights(path: Path) -> tuple[Tensors, dict[str, Any]]:
         raise RunError(f"{path} is damaged or truncated ({error}).") from error
     if written is None:
         raise RunError(f"{path} was not written by protege: it has no checksum.")
-    header = json.loads(written)
+    try:
+        header = record_of(written.encode(), Header)
+    except ValueError as error:
+        raise RunError(f"{path} is damaged ({error}).") from error
     if header["sha256"] != _checksum(tensors):
         raise RunError(f"{path} is damaged: its contents do not match its checksum.")
     return tensors, header["about"]

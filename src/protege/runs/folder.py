@@ -23,7 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from protege.data.files import content_of, is_file, is_folder, is_there
 from protege.errors import RunError, suggest
+from protege.methods import Method
+from protege.methods.consent import recorded, unread
+from protege.runs import records
 from protege.runs.config import RunConfig, check_run
 from protege.runs.files import Tensors, append_line, read_json, read_lines, read_weights, write_json, write_weights
 
@@ -85,22 +89,33 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return self.result_file.exists()
+        return is_there(self.result_file)
 
     def record(self) -> dict[str, Any]:
-        return read_json(self.record_file)
+        return read_json(self.record_file, records.RunRecord)
 
     def config(self) -> RunConfig:
-        return check_run(self.record()["config"], str(self.record_file))
+        """The description. A method from outside is not imported: to run one, ask for `method`."""
+        with unread():
+            return check_run(self.record()["config"], str(self.record_file))
+
+    def method(self) -> Method:
+        """The method, from its file where it is one from outside: imported if it is what the run was made with, and trusted here."""
+        record = self.record()
+        with recorded(str(self.record_file), record.get("code")):
+            return check_run(record["config"], str(self.record_file)).method
 
     def result(self) -> dict[str, Any]:
-        return read_json(self.result_file)
+        return read_json(self.result_file, records.Result)
 
     def metrics(self) -> list[dict[str, Any]]:
-        return read_lines(self.metrics_file)
+        return read_lines(self.metrics_file, records.Epoch)
 
     def times(self) -> list[dict[str, Any]]:
-        return read_lines(self.times_file)
+        return read_lines(self.times_file, records.Times)
+
+    def evaluation(self, split: str) -> dict[str, Any]:
+        return read_json(self.evaluations / f"{split}.json", records.Evaluation)
 
 
 # ---- one run ----
@@ -113,7 +128,7 @@ def start(root: Path, run_id: str, record: Mapping[str, Any]) -> Run:
         run.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{run.path} cannot be made: {error.strerror}. Choose another folder with --runs.") from error
-    if not run.record_file.exists():
+    if not is_there(run.record_file):
         write_json(run.record_file, record)
     elif run.record()["id"] != run_id:
         raise RunError(
@@ -125,12 +140,15 @@ def start(root: Path, run_id: str, record: Mapping[str, Any]) -> Run:
 @contextlib.contextmanager
 def locked(run: Run, wait: bool) -> Iterator[None]:
     """Only one process works on a run. The lock goes with the process, however it ends."""
-    with (run.path / "lock").open("a+") as file:
+    lock = run.path / "lock"
+    if is_there(lock) and not is_file(lock):
+        raise RunError(f"{lock} is not a file. Remove it.")
+    with lock.open("a+", errors="replace") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
             file.seek(0)
-            owner = file.read().strip() or "another process"
+            owner = file.read(200).strip() or "another process"
             raise RunError(
                 f"{run.path} is being trained by {owner}. Wait for it (--wait), or stop it first."
             ) from error
@@ -180,15 +198,18 @@ def drop_checkpoints(run: Run) -> None:
 
 def every(root: Path) -> list[Run]:
     """All runs of a folder, oldest first."""
-    if not root.is_dir():
+    if not is_folder(root):
         return []
-    found = [Run(path) for path in root.iterdir() if (path / "run.json").is_file()]
-    return sorted(found, key=lambda run: (run.record_file.stat().st_mtime_ns, run.id))
+    try:
+        found = [Run(path) for path in root.iterdir() if is_there(path / "run.json")]
+        return sorted(found, key=lambda run: (run.record_file.stat().st_mtime_ns, run.id))
+    except OSError as error:
+        raise RunError(f"{root} cannot be read: {error.strerror}. Choose another folder with --runs.") from error
 
 
 def find(root: Path, name: str) -> Run:
     """The run of that folder, id, beginning or end of an id."""
-    if (Path(name) / "run.json").is_file():
+    if is_there(Path(name) / "run.json"):
         return Run(Path(name))
     runs = every(root)
     matches = [run for run in runs if run.id == name] or [
@@ -202,6 +223,21 @@ def find(root: Path, name: str) -> Run:
         )
     near = suggest(name, [run.id for run in runs])
     raise RunError(f"There is no run '{name}' in {root}.{near or ' `protege list` shows what there is.'}")
+
+
+def read_ledger(root: Path) -> tuple[list[dict[str, Any]], int]:
+    """Every reading of a test set, and how many lines are damaged: those others count all the same."""
+    try:
+        lines = content_of(root / LEDGER).splitlines()
+    except FileNotFoundError:
+        return [], 0
+    except OSError as error:
+        raise RunError(f"{root / LEDGER} cannot be read: {error.strerror}.") from error
+    found = []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            found.append(records.record_of(line, records.Reading))
+    return found, len(lines) - len(found)
 
 
 def write_ledger(root: Path, entry: Mapping[str, Any]) -> None:

@@ -22,10 +22,14 @@ def device_of(place: Place) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(place.device)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise ConfigError(f"--device {place.device}: give auto, cpu, cuda or cuda:0.") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device {place.device}: protege trains on cpu and cuda. Leave --device out, or give cpu.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"--device {place.device}: this machine has no usable GPU. Use --device cpu.")
+    if device.type == "cuda" and (device.index or 0) >= (there := torch.cuda.device_count()):
+        raise ConfigError(f"--device {place.device}: this machine has {there} GPU(s), from cuda:0.")
     return device
 
 

@@ -14,6 +14,7 @@ from protege.launch.local import Unwatched, run_jobs
 from protege.runs import read_json
 from protege.runs.config import Place
 from protege.runs.display import console
+from protege.runs.records import Commands
 from protege.study.conduct.estimate import Estimate, estimate, refuse_what_does_not_fit
 from protege.study.conduct.jobs import conduct, known_runs, left, progress
 from protege.study.conduct.probing import probe_all, threads_of_a_slot
@@ -84,7 +85,7 @@ def _how_far(plan: Plan) -> str:
 def commands_so_far(plan: Plan) -> tuple[str, ...]:
     """Those that earlier findings of this study name."""
     file = plan.folder / "findings.json"
-    return tuple(read_json(file)["commands"]) if file.exists() else ()
+    return tuple(read_json(file, Commands)["commands"]) if file.exists() else ()
 
 
 def summary(plan: Plan, only: Sequence[str], expected: Estimate | None, slots: int) -> dict[str, Any]:

@@ -6,14 +6,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
+
+from protege.runs.display import Plain
 
 if TYPE_CHECKING:
     from protege.study.findings.record import Cell, Findings, TeacherFacts
 
 WIDE = 120  # of a file, into which a table is written as it is
-out = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
+out = Plain(highlight=False, markup=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
 
 
 def say_plan(planned: dict[str, Any]) -> None:

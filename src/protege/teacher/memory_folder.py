@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from protege.data.files import content_of, is_folder, opened
 from protege.errors import RunError, suggest
+from protege.runs.records import MemoryRecord, record_of
 from protege.teacher.memory_files import PAGE, PLACES
 
 KEY_LENGTH = 16  # of the hash, in a folder's name
@@ -62,30 +64,43 @@ def drop(root: Path, prefix: str | None, force: bool = False) -> list[Entry]:
                     f"The memory {entry.key} in {root} is in use, so nothing was removed. Wait for its runs, or give --force."
                 )
         for entry in chosen:
-            shutil.rmtree(root / entry.key, ignore_errors=force)
+            try:
+                shutil.rmtree(root / entry.key, ignore_errors=force)
+            except OSError as error:
+                raise RunError(f"{root / entry.key} cannot be removed: {error.strerror}.") from error
     return chosen
 
 
 def _folders(root: Path) -> list[Path]:
-    if not root.is_dir():
+    if not is_folder(root):
         return []
     return [path for path in root.iterdir() if path.is_dir() and re.fullmatch(f"[0-9a-f]{{{KEY_LENGTH}}}", path.name)]
 
 
 def _entry(folder: Path) -> Entry:
-    described = _read_about(folder / ABOUT) or {}
+    described: Mapping[str, Any] = _read_about(folder / ABOUT) or {}
     views, places = described.get("views"), folder / PLACES
     with _alone(folder) as alone:
         in_use = not alone
     return Entry(
         key=folder.name,
         about=described.get("about"),
-        known=int(np.count_nonzero(np.fromfile(places, np.uint32, offset=PAGE))) if places.exists() else 0,
-        possible=described.get("images", 0) * views if views else None,
+        known=_known(places),
+        possible=described["images"] * views if views else None,
         bytes_on_disk=allocated(folder),
         last_used=_last_used(folder),
         in_use=in_use,
     )
+
+
+def _known(places: Path) -> int:
+    """Rows, counted in pieces; none of a file that is damaged."""
+    count = 0
+    with contextlib.suppress(OSError), opened(places) as file:
+        file.seek(PAGE)
+        while piece := file.read(1 << 22):
+            count += int(np.count_nonzero(np.frombuffer(piece[: len(piece) // 4 * 4], np.uint32)))
+    return count
 
 
 def _last_used(folder: Path) -> float:
@@ -108,10 +123,9 @@ def allocated(folder: Path) -> int:
 
 def _read_about(path: Path) -> dict[str, Any] | None:
     try:
-        described = json.loads(path.read_text())
+        return record_of(content_of(path), MemoryRecord)
     except (OSError, ValueError):
         return None
-    return described if isinstance(described, dict) and isinstance(described.get("about"), dict) else None
 
 
 def write_about(folder: Path, described: Mapping[str, Any]) -> None:
@@ -165,8 +179,8 @@ def take_into_use(folder: Path) -> int:
 def _alone(folder: Path) -> Iterator[bool]:
     """Whether nobody uses the folder, and nobody can begin to until the end of the block."""
     try:
-        descriptor = os.open(folder / IN_USE, os.O_RDWR)
-    except FileNotFoundError:
+        descriptor = os.open(folder / IN_USE, os.O_RDWR | os.O_NONBLOCK)
+    except OSError:  # no file there, so that none of us has it open
         yield True
         return
     try:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from protege import runs
 from protege.data.base import Splits
+from protege.errors import visible
+from protege.methods import fingerprint as code_of
 from protege.runs.config import Place, RunConfig
 from protege.runs.hardware import device_of
 from protege.teacher.sources import Source
@@ -44,7 +46,8 @@ def described(
         "device": str(device_of(place)),
         "threads": place.threads or runs.cores(),
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": shlex.join(sys.argv),
+        "command": visible(shlex.join(sys.argv)),
+        "code": code_of(config.method),
         "environment": runs.environment(),
     }
 

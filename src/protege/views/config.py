@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from protege.data.fields import Fields
 from protege.errors import suggest
 
 SHORTHANDS: dict[str, dict[str, object]] = {
@@ -18,7 +19,7 @@ SHORTHANDS: dict[str, dict[str, object]] = {
 }
 
 
-class ViewsConfig(BaseModel):
+class ViewsConfig(Fields):
     """Crop, flip, policy and mix, in this order; or one word: "crop-flip" is the default, "none" changes nothing."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

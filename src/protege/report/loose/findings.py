@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from protege import runs
 from protege.errors import ConfigError, RunError
 from protege.evaluate import fidelity, logits_of
 from protege.report.loose import grouping, provenance
@@ -120,7 +119,7 @@ def _test(known: Known, group: Group, one: Member, role: str) -> dict[Which, Sco
     file = one.run.evaluations / "test.json"
     if not file.exists() or not one.run.finished:
         return {}
-    found = runs.read_json(file)
+    found = one.run.evaluation("test")
     kept: list[Which] = [which for which in WHICH if which in found]
     return {which: scores(found[which], _nearness(known, group, one, which, found, role)) for which in kept}
 
@@ -234,7 +233,7 @@ def _said_by(identity: str, known: Known) -> dict[Which, dict[str, Summary]]:
     for group in known.cells:
         for one in group.members:
             file = one.run.evaluations / "test.json"
-            found = runs.read_json(file) if file.exists() else {}
+            found = one.run.evaluation("test") if file.exists() else {}
             if found.get("teachers") == [identity] and "teacher" in found:
                 known_scores = {name: getattr(scores(found["teacher"]), name) for name in MEASURES}
                 taken = {name: summary_of([value]) for name, value in known_scores.items() if value is not None}

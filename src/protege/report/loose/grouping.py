@@ -61,13 +61,24 @@ def members(found: Iterable[Run], root: Path) -> tuple[list[Member], list[str]]:
         if run.id in known:
             continue
         try:
-            known[run.id] = Member(run, run.record(), run.config())
-        except (RunError, ConfigError, KeyError, TypeError) as error:
+            known[run.id] = _member(run)
+        except (RunError, ConfigError) as error:
             unread.append(f"{run.id} is left out, as it cannot be read: {' '.join(str(error).split())}")
             continue
         teachers = [Run(root / taught) for name in known[run.id].teachers if (taught := run_of(name))]
         waiting += [run for run in teachers if run.record_file.exists()]
     return list(known.values()), unread
+
+
+def _member(run: Run) -> Member:
+    """All of its records, so that one that is damaged hides no other run."""
+    if run.finished:
+        run.result()
+    for split in ("heldout", "test"):
+        if (run.evaluations / f"{split}.json").exists():
+            run.evaluation(split)
+    run.metrics()
+    return Member(run, run.record(), run.config())
 
 
 def run_of(identity: str) -> str | None:

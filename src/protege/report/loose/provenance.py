@@ -30,7 +30,7 @@ def hardware(read: Sequence[Member]) -> Iterator[Hardware]:
 
 
 def ledger(root: Path, ids: set[str]) -> list[dict[str, Any]]:
-    return [entry for entry in runs.read_lines(root / runs.LEDGER) if entry.get("run") in ids]
+    return [entry for entry in runs.read_ledger(root)[0] if entry["run"] in ids]
 
 
 def costs(rows: Sequence[RunRow]) -> Costs:
@@ -63,6 +63,8 @@ def warnings(groups: Sequence[Group], rows: Sequence[RunRow], cells: Sequence[Ce
     partly = [cell.label for cell in cells if cell.test and cell.test["final"]["accuracy"].n < len(cell.seeds)]
     if partly:
         yield f"Only some seeds of {', '.join(partly[:4])} have test scores, and the figures are theirs alone."
+    if damaged := runs.read_ledger(root)[1]:
+        yield f"{damaged} line(s) of the ledger {root / runs.LEDGER} cannot be read: what they said of test sets is not known."
     read = [str(entry["run"]) for entry in ledger(root, {row.id for row in rows})]
     again = sorted({name for name in read if read.count(name) > 1})
     if again:

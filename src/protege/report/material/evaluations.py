@@ -16,7 +16,7 @@ from protege.evaluate import BINS
 from protege.report.figures.reliability import Bin
 from protege.report.material.subjects import Subject
 from protege.report.page.table import Estimate
-from protege.runs import Run, read_json
+from protege.runs import Run
 from protege.study.findings import Which
 
 Split = Literal["test", "heldout"]
@@ -47,7 +47,7 @@ def detail_of(subject: Subject, root: Path, split: Split, score: Which) -> Detai
     found = [(seed, run) for seed, run in found if (run.evaluations / f"{split}.json").exists()]
     if not found:
         return None
-    records = [read_json(run.evaluations / f"{split}.json") for _, run in found]
+    records = [run.evaluation(split) for _, run in found]
     which: Which = score if all(score in record for record in records) else "final"
     scores = [record[which] for record in records]
     confusions = np.array([score["confusion"] for score in scores], np.float64)

@@ -6,7 +6,10 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from protege import runs
+from protege.errors import RunError
 from protege.launch.jobs import STAND_IN, Job, Reply
 from protege.launch.probe import Probe
 from protege.models.config import ModelConfig
@@ -84,7 +87,10 @@ def _probing(run: PlannedRun, name: str, place: Place, threads: int) -> Job:
 
 def known_probes(root: Path) -> dict[str, Probe]:
     file = root / CACHE
-    return {name: Probe.model_validate(one) for name, one in runs.read_json(file).items()} if file.exists() else {}
+    try:
+        return TypeAdapter(dict[str, Probe]).validate_python(runs.read_json(file)) if file.exists() else {}
+    except ValidationError as error:
+        raise RunError(f"{file} is damaged. Remove it: what runs take is tried again.") from error
 
 
 def keep_probe(root: Path, name: str, found: Mapping[str, object]) -> None:

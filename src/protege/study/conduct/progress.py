@@ -8,6 +8,7 @@ from typing import final
 
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 
+from protege.errors import visible
 from protege.launch.jobs import Job, Reply
 from protege.runs import Run
 from protege.runs.display import Display, duration
@@ -22,7 +23,10 @@ class StudyDisplay(Display):
     def __init__(
         self, name: str, total: int, finished: int, seconds: Mapping[str, float], slots: int, quiet: bool = False
     ) -> None:
-        what, said = TextColumn("{task.description}"), TextColumn("{task.fields[said]}")
+        what, said = (
+            TextColumn("{task.description}", "bold", markup=False),
+            TextColumn("{task.fields[said]}", markup=False),
+        )
         super().__init__(what, BarColumn(bar_width=24), MofNCompleteColumn(), said, quiet=quiet)
         self._name, self._total, self._finished, self._slots = name, total, finished, slots
         self._left = dict(seconds)
@@ -30,7 +34,7 @@ class StudyDisplay(Display):
         self._since: dict[int, float] = {}
         self._through: dict[str, float] = {}  # share of each run in training that is done
         self._said_at = time.monotonic()
-        self._whole = self._progress.add_task(f"[bold]{name}[/]", total=total, completed=finished, said="")
+        self._whole = self._progress.add_task(visible(name), total=total, completed=finished, said="")
         self._tasks: dict[int, TaskID] = {}
 
     def begins(self) -> None:
@@ -42,7 +46,7 @@ class StudyDisplay(Display):
         self._since[slot] = time.monotonic()
         if self._live:
             total = job.config.optim.epochs if job.verb == "train" else 1
-            self._tasks[slot] = self._progress.add_task(f"  {_doing(job)}", total=total, said="")
+            self._tasks[slot] = self._progress.add_task(f"  {visible(_doing(job))}", total=total, said="")
         elif job.verb == "train":
             self.say(f"{self._count()}  {_doing(job)} begins in {job.run}")
 

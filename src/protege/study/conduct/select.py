@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from protege.runs import Run, read_json, write_json
+from protege.runs.records import Divergence
 from protege.study.question.arms import Cell, Configuration
 from protege.study.question.plan import Plan, PlannedRun
 from protege.study.question.schema import Which
@@ -83,7 +84,7 @@ def mark_diverged(root: Path, run_id: str, message: str) -> None:
 
 def divergence(root: Path, run_id: str) -> str | None:
     file = divergence_file(root, run_id)
-    return read_json(file)["message"] if file.exists() else None
+    return read_json(file, Divergence)["message"] if file.exists() else None
 
 
 def settled_run(root: Path, run: PlannedRun) -> bool:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from protege import data, runs
+from protege.runs.records import Choices
 from protege.study.conduct.jobs import left, progress, to_unseal, unsealed
 from protege.study.findings.answer import answer
 from protege.study.findings.effects import effects
@@ -96,7 +97,7 @@ def _budgets(plan: Plan) -> Iterable[Budget]:
 
 
 def _ledger(plan: Plan, ids: set[str]) -> list[dict[str, Any]]:
-    return [entry for entry in runs.read_lines(plan.place.runs / runs.LEDGER) if entry.get("run") in ids]
+    return [entry for entry in runs.read_ledger(plan.place.runs)[0] if entry["run"] in ids]
 
 
 def _hardware(plan: Plan, rows: Sequence[RunRow]) -> Iterable[Hardware]:
@@ -172,7 +173,7 @@ def noisy_choices(selections: Sequence[Selection]) -> Iterable[str]:
 
 def _chosen_at(plan: Plan) -> datetime | None:
     file = plan.folder / "choices.json"
-    return datetime.fromisoformat(runs.read_json(file)["time"]) if file.exists() else None
+    return datetime.fromisoformat(runs.read_json(file, Choices)["time"]) if file.exists() else None
 
 
 def _readings(ledger: Sequence[Mapping[str, Any]], chosen_at: datetime | None) -> Iterable[str]:

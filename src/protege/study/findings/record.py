@@ -9,9 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from protege import runs
+from protege.errors import RunError
 from protege.study.question.measures import Measure, Part, Scores
 from protege.study.question.schema import Values, Which
 
@@ -350,7 +351,14 @@ class Findings(Part):
 def read(path: Path) -> Findings:
     """The findings of a study's folder, or of the file itself."""
     file = path / "findings.json" if path.is_dir() else path
-    return Findings.model_validate(runs.read_json(file))
+    try:
+        return Findings.model_validate(runs.read_json(file))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(step) for step in first["loc"])
+        raise RunError(
+            f"{file} does not hold findings of a study that this version can read: {place}: {first['msg']}."
+        ) from error
 
 
 def write(path: Path, findings: Findings) -> None:

@@ -112,7 +112,7 @@ class Rows:
         file = run.evaluations / "test.json"
         if not file.exists():
             return {}
-        found = runs.read_json(file)
+        found = run.evaluation("test")
         return {
             which: scores(found[which], self._nearness(run, which, found, references))
             for which in WHICH

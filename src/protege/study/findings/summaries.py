@@ -10,7 +10,7 @@ from typing import Any
 
 from protege import stats
 from protege.models.config import ModelConfig
-from protege.runs import Run, read_json
+from protege.runs import Run
 from protege.study.conduct.jobs import to_unseal, unsealed
 from protege.study.conduct.select import standing
 from protege.study.findings.record import (
@@ -167,7 +167,7 @@ def _given_scores(plan: Plan, key: str) -> dict[Which, dict[str, Summary]]:
     for run, _ in to_unseal(plan):
         if not unsealed(plan, run):
             continue
-        record = read_json(Run(plan.place.runs / run.id).evaluations / "test.json")
+        record = Run(plan.place.runs / run.id).evaluation("test")
         if "teacher" in record and len(record["teachers"]) == 1 and record["teachers"][0] in identities:
             found[record["teachers"][0]] = scores(record["teacher"])
     taken: dict[str, Summary] = {}

@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from protege.errors import ConfigError, suggest
+from protege.errors import ConfigError, suggest, visible
+from protege.methods.consent import named_in
 from protege.models import EXTERNAL, MODELS
-from protege.runs.config import Description, listed, problems_of, read_yaml
+from protege.runs.config import Description, mistakes, problems_of, read_yaml
 from protege.study.question.arms import cells, problems_of_arms, teacher_config, teacher_keys
 from protege.study.question.fields import fields_and_rest, merge_fields
 from protege.study.question.schema import Pair, Scale, Study, Teacher
@@ -21,7 +22,8 @@ JUDGES = ("name", "labels", "classes", "heldout", "heldout_seed", "resplit")  # 
 
 def load(path: Path, scale: Scale = "full") -> Study:
     """The study of a YAML file in its full or reduced form; one `ConfigError` lists everything wrong with either."""
-    return study_of(path.stem, read_yaml(path), scale, str(path))
+    with named_in(str(path)):
+        return study_of(visible(path.stem), read_yaml(path), scale, str(path))
 
 
 def study_of(name: str, raw: Description, scale: Scale = "full", origin: str = "the study") -> Study:
@@ -32,7 +34,7 @@ def study_of(name: str, raw: Description, scale: Scale = "full", origin: str = "
     full = _checked(name, raw, problems)
     reduced = _checked(name, _reduced(raw, problems), problems) if raw.get("reduced") and full else None
     if problems:
-        raise ConfigError(listed(problems, origin))
+        raise mistakes(problems, origin)
     study = full if scale == "full" else reduced
     assert study is not None
     return study

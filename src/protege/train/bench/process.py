@@ -60,7 +60,7 @@ class Process:
         code = self._process.exitcode
         if code == -signal.SIGKILL:
             return "the process was killed, most likely for want of memory"
-        said = self.log.read_text().strip().splitlines() if self.log.exists() else []
+        said = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
         return f"the process ended with code {code}" + (f": {said[-1]}" if said else "")
 
     def dismiss(self) -> None:

@@ -1,0 +1,286 @@
+"""What each record of a run may hold: checked when it is read, so that who uses one need not ask again.
+
+A record is a plain dictionary. Fields that are not named here pass unread, so that later versions may add some.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from protege.errors import quoted
+
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Accuracy = Share | None
+Three = Annotated[list[Number], Field(min_length=3, max_length=3)]
+Environment = dict[str, str | int | None]
+DEEPEST = 60  # levels
+
+
+class CutShort(ValueError):
+    """Text that ends before its value does."""
+
+
+class _Part(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow", strict=True)  # type: ignore[misc]
+
+
+class Named(_Part):
+    name: str
+
+
+class Epochs(_Part):
+    epochs: Count
+
+
+class Described(_Part):
+    """The description, as far as a table shows it; all of it is checked as any description is."""
+
+    model: Named
+    method: Named
+    optim: Epochs
+    seed: Count
+
+
+class DataRecord(_Part):
+    """What the run saw of its data."""
+
+    name: str
+    fingerprint: str
+    content: str
+    classes: Annotated[list[str], Field(min_length=1, max_length=100_000)]
+    mean: Three
+    std: Three
+    train: Count
+    heldout: Count
+    test: Count
+    image_size: Annotated[int, Field(ge=1, le=1 << 14)]
+    images: Count
+
+
+def _identity(name: str) -> str:
+    if name.count(":") < 2:
+        raise ValueError("is not `run:ID:WEIGHTS` or `file:DIGEST:MODEL`")
+    return name
+
+
+Identity = Annotated[str, AfterValidator(_identity)]
+
+
+class RunRecord(_Part):
+    """run.json"""
+
+    id: str
+    config: Described
+    data: DataRecord
+    teachers: list[Identity]
+    device: str
+    threads: Annotated[int, Field(ge=1, le=1 << 16)]
+    command: str
+    environment: Environment
+    code: NotRequired[str]
+
+
+class Best(_Part):
+    epoch: Count
+    heldout_accuracy: Share
+
+
+class Result(_Part):
+    """result.json"""
+
+    epochs: Count
+    parameters: Count
+    heldout_accuracy: Accuracy
+    seconds: Seconds
+    best: NotRequired[Best | None]
+
+
+class Norms(_Part):
+    mean: Number
+    largest: Number
+
+
+class Epoch(_Part):
+    """A line of metrics.jsonl."""
+
+    epoch: Count
+    terms: dict[str, Number]
+    train_accuracy: Share
+    lr: Number
+    heldout_accuracy: NotRequired[Accuracy]
+    heldout_nll: NotRequired[Number | None]
+    gradient_norm: NotRequired[Norms]
+
+
+class Times(_Part):
+    """A line of times.jsonl."""
+
+    epoch: Count
+    seconds: Seconds
+    images_per_second: Seconds
+
+
+class Bin(_Part):
+    confidence: Number
+    accuracy: Share
+    images: Count
+
+
+class Scaled(_Part):
+    temperature: Number
+    ece: Number
+
+
+class Nearness(_Part):
+    agreement: Share
+    kl_t1: Number
+    kl_t4: Number
+
+
+class ScoresRecord(_Part):
+    """Of one network on one set of images."""
+
+    images: Count
+    accuracy: Share
+    top5: NotRequired[Accuracy]
+    nll: Number
+    brier: Number
+    ece: Number
+    per_class: NotRequired[list[Share]]
+    confusion: NotRequired[list[list[Count]]]
+    bins: NotRequired[list[Bin]]
+    scaled: NotRequired[Scaled]
+    fidelity: NotRequired[Nearness]
+
+
+def _square(scores: Any) -> Any:
+    """A row and a column for each class."""
+    confusion, per_class = scores.get("confusion", []), scores.get("per_class", [])
+    if any(len(row) != len(confusion) for row in confusion) or len(per_class) != len(confusion):
+        raise ValueError("rows and columns for the same classes are needed")
+    return scores
+
+
+Judged = Annotated[ScoresRecord, AfterValidator(_square)]
+
+
+class Evaluation(_Part):
+    """evaluations/heldout.json and test.json"""
+
+    run: str
+    split: Literal["heldout", "test"]
+    images: Count
+    teachers: list[str]
+    final: Judged
+    teacher: NotRequired[Judged]
+    best: NotRequired[Judged]
+
+
+def _moment(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("names no time zone")
+    return text
+
+
+Moment = Annotated[str, AfterValidator(_moment)]
+
+
+class Reading(_Part):
+    """A line of ledger.jsonl: a test set was read."""
+
+    run: str
+    time: Moment
+    data: NotRequired[str]
+    images: NotRequired[Count]
+    user: NotRequired[str]
+    command: NotRequired[str]
+
+
+class Divergence(_Part):
+    """diverged.json"""
+
+    message: str
+
+
+class Choices(_Part):
+    """choices.json of a study"""
+
+    time: Moment
+
+
+class MemoryRecord(_Part):
+    """about.json of what a teacher said."""
+
+    images: Count
+    views: Count | None
+    about: dict[str, Any]
+
+
+class Commands(_Part):
+    """Of findings.json: what made them so far."""
+
+    commands: list[str]
+
+
+class Header(_Part):
+    """Of a weights file of ours."""
+
+    sha256: str
+    about: dict[str, Any]
+
+
+@functools.cache
+def _reader(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def record_of(content: bytes, kind: Any) -> Any:
+    """The record in this JSON; a `ValueError` in a few words for anything else."""
+    try:
+        value = json.loads(content.decode(), parse_constant=_no_number)
+    except json.JSONDecodeError as error:
+        raise CutShort("not JSON") from error
+    except UnicodeDecodeError as error:
+        raise CutShort("not text in UTF-8") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    if _deeper_than(value, DEEPEST):
+        raise ValueError("it is nested too deep")
+    try:
+        return _reader(kind).validate_python(value)
+    except ValidationError as error:
+        raise ValueError(_first_of(error)) from error
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is not a number")
+
+
+def _deeper_than(value: Any, levels: int) -> bool:
+    level = [value]
+    for _ in range(levels):
+        level = [
+            below
+            for one in level
+            if isinstance(one, dict | list)
+            for below in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _first_of(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(step) for step in first["loc"] if not str(step).isidentifier() or str(step)[0].islower())
+    value = "" if isinstance(first["input"], dict) else f", not {quoted(first['input'], 40)}"
+    return f"{place[:80] + ': ' if place else ''}{first['msg'][:120]}{value}"

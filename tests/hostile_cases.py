@@ -1,0 +1,967 @@
+# ruff: noqa: E501, PLR0911 (tables of inputs, a line each)
+"""Damaged and hostile inputs, drawn by a seed: of every kind of file that is read, and of every option.
+
+A `World` is a folder with good runs in it. A case spoils one thing in a copy of it and gives one command; `verdict` says what
+was wrong with the answer: a traceback, a hang, code that ran, a message that is no line, a terminal code, a good run that was lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import pickle
+import random
+import shutil
+import signal
+import struct
+import sys
+import traceback
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+LONGEST = 500  # characters of a line of a message
+SECONDS = 20.0  # of processor time
+WAITS = 60.0  # seconds for something that is waited for without end
+TINY = [
+    "--data",
+    "cifar10-mini",
+    "--data.limit",
+    "40",
+    "--data.heldout",
+    "20",
+    "--model",
+    "resnet8",
+    "--optim.epochs",
+    "1",
+]
+WHERE = ["--threads", "1", "--quiet"]
+
+
+class Hang(BaseException):
+    """More processor time than any case may take."""
+
+
+@dataclass
+class Said:
+    """What one command did."""
+
+    code: int | None
+    out: str
+    err: str
+    crash: str = ""
+
+
+def command(arguments: list[str]) -> Said:
+    """The command line in this process, its time limited."""
+    from protege.cli import main
+
+    out, err = io.StringIO(), io.StringIO()
+    before = sys.argv
+    sys.argv = ["protege", *arguments]
+    code: int | None = None
+    crash = ""
+    try:
+        with _limited(), _written_to(out, err):
+            try:
+                main()
+            except SystemExit as ended:
+                code = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
+    except Hang as hang:
+        crash = f"hang: {_place(hang)}"
+    except BaseException as error:
+        crash = f"{type(error).__name__}: {str(error)[:150]} at {_place(error)}"
+    finally:
+        sys.argv = before
+    return Said(code, out.getvalue(), err.getvalue(), crash)
+
+
+def _place(error: BaseException) -> str:
+    ours = [frame for frame in traceback.extract_tb(error.__traceback__) if "protege" in frame.filename]
+    return " < ".join(f"{Path(one.filename).name}:{one.lineno} {one.name}" for one in reversed(ours[-3:]))
+
+
+@contextlib.contextmanager
+def _limited() -> Iterator[None]:
+    def too_long(number: int, frame: object) -> None:
+        raise Hang
+
+    kept = [signal.signal(number, too_long) for number in (signal.SIGVTALRM, signal.SIGALRM)]
+    signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, WAITS)
+    try:
+        yield
+    finally:
+        for timer in (signal.ITIMER_VIRTUAL, signal.ITIMER_REAL):
+            signal.setitimer(timer, 0)
+        for number, handler in zip((signal.SIGVTALRM, signal.SIGALRM), kept, strict=True):
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _written_to(out: io.StringIO, err: io.StringIO) -> Iterator[None]:
+    """Consoles find these streams at each print."""
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        yield
+
+
+# ---- the good world ----
+
+
+@dataclass
+class World:
+    """A folder with good runs, the ids of which are known."""
+
+    folder: Path
+    teacher: str = ""
+    student: str = ""
+    study: str = "kept-00000000"
+
+    @property
+    def runs(self) -> Path:
+        return self.folder / "runs"
+
+    @property
+    def canary(self) -> Path:
+        return self.folder / "CANARY"
+
+
+def good_world(folder: Path) -> World:
+    """A teacher and its student, evaluated, with findings of both, a memory, a photo or two and a study."""
+    folder.mkdir(parents=True)
+    world = World(folder)
+    where = [*WHERE, "--runs", str(world.runs)]
+    world.teacher = json.loads(_done("train", *TINY, *where, "--json").out)["id"]
+    taught = ["--teacher", world.teacher, "--method", "kd"]
+    world.student = json.loads(_done("train", *TINY, *taught, *where, "--json").out)["id"]
+    for split in ([], ["--test"]):
+        _done("evaluate", world.student, *split, "--runs", str(world.runs), "--threads", "1")
+    from protege.report.loose.findings import findings_of
+    from protege.runs import every, write_json
+
+    found = findings_of(every(world.runs), world.runs).model_dump(mode="json")
+    home = world.runs / "studies" / world.study
+    write_json(home / "findings.json", {**found, "folder": f"studies/{world.study}"})
+    write_json(home / "choices.json", {"time": "2026-01-01T00:00:00+0000", "chosen": {}})
+    _photos(folder / "photos")
+    (folder / "run.yaml").write_text(json.dumps(RUN))
+    (folder / "study.yaml").write_text(json.dumps(STUDY))
+    return world
+
+
+def _done(*arguments: str) -> Said:
+    said = command(list(arguments))
+    assert said.code == 0 and not said.crash, (said.crash, said.err)
+    return said
+
+
+def _photos(folder: Path) -> None:
+    from PIL import Image
+
+    for label, name in enumerate(("cat", "dog")):
+        (folder / name).mkdir(parents=True)
+        for number in range(8):
+            Image.new("RGB", (16, 16), (90 * label, 20 * number, 40)).save(folder / name / f"{number}.png")
+
+
+def copied(world: World, folder: Path) -> World:
+    shutil.copytree(world.folder, folder, symlinks=True)
+    return World(folder, world.teacher, world.student, world.study)
+
+
+RUN: dict[str, Any] = {
+    "data": {"name": "cifar10-mini", "limit": 40, "heldout": 20},
+    "model": {"name": "resnet8"},
+    "views": {"crop": "pad", "padding": 2},
+    "optim": {"epochs": 1, "lr": 0.1, "milestones": [1, 2], "betas": [0.9, 0.99]},
+    "method": {"name": "ls", "smoothing": 0.1},
+    "seed": 3,
+}
+STUDY: dict[str, Any] = {
+    "question": "does it help?",
+    "base": {"data": {"name": "cifar10-mini", "limit": 40, "heldout": 20}, "model": "resnet8", "optim": {"epochs": 1}},
+    "teachers": {"big": {"model": "resnet14", "seeds": [0, 1]}},
+    "arms": {
+        "alone": {"method": "supervised"},
+        "kd": {"method": {"name": "kd"}, "teacher": "big", "vary": {"method.temperature": [1, 4]}},
+    },
+    "seeds": {"select": [100], "report": 2},
+    "compare": [{"treatment": "kd", "control": "alone", "primary": True}],
+    "published": [{"arm": "kd", "value": 70.0}],
+}
+
+# ---- values that somebody might write ----
+
+WORDS = [
+    "", " ", "x", "-", "--", "nan", "inf", "1e999", "null", "~", "true", "[/red]", "[bold]x[/bold]", ":smile:", "\x1b[31mred\x1b[0m",
+    "\x1b]0;title\x07", "a\nb", "a\rb", "\u202egpj.exe", "é" * 3, "日本", "../../etc/passwd", "/dev/zero", "/dev/stdin", "/proc/self/mem",
+    "folder:", "folder:/dev/zero", "folder:.", "run:x", "run:x:final", "file:::", "timm:", "torchvision:x", "x" * 5000, "a:b:c", "{}", "[]",
+    "canary.py:M", "canary:M", "antigravity:x", "os:system", "..:x", ".py:x", ":", ":x", "x:", "a..b:c", "../../etc/passwd:x", "=1+1", "@x", "%s%n", "{0}",
+    "cuda:99", "mps", "meta", "cpu:5", "2024-13-45", "2024-01-01", "0x10", "1_000", "1:30", "0o17", "1e400", "9" * 400, "-1", "1.5", "0",
+    "!!python/object/apply:os.system [touch CANARY]", "&a *a", "[[[[", "*x", "? x", "!!int x", "!!bool x", "!!float x", "!!timestamp x",
+    "!!binary x", "!!set {a}", "!!omap [a: 1]", "[" * 3000, "{a: " * 500, "- " * 1000, "'", '"', "|", ">", "%YAML 9.9", "\ud800", "\udcff",
+]  # fmt: skip
+VALUES: list[Any] = [
+    None, True, False, 0, -1, 1, 2, 10, 255, 2**31, 2**53, 2**63, 2**64, 10**30, 10**400, -(10**400), 0.5, -0.5, 1e-320, 1e300, 1.5,
+    [], {}, [[]], [{}], {"": 1}, {"name": None}, {"name": []}, [1, 2, 3], ["a"], [None], {"a": {"b": {"c": 1}}}, "not", *WORDS,
+]  # fmt: skip
+RAW: list[bytes] = [
+    b"", b" ", b"\0" * 100, b"{", b"[", b"nul", b"null", b"[]", b"{}", b"3", b'"x"', b"true", b"NaN", b"[NaN]", b"-Infinity", b"1e999", b"9" * 5000,
+    b"\xff\xfe{\0}\0", b"\xef\xbb\xbf{}", b"\xe9t\xe9", b"[" * 100_000, b'{"a":' * 50_000, b'{"id": "\\ud800"}', b'{"a": 1, "a": 2}', b"{}\n{}\n", b"\n" * 1000,
+    b"garbage \x1b[31m", b"{'a': 1}", b"\x80\x04\x95", b"PK\x03\x04", b"--- \n...", b"\r\n\r\n",
+]  # fmt: skip
+THINGS = ("folder", "pipe", "dangling", "itself", "device", "nothing", "full folder")
+
+
+def put_thing(path: Path, thing: str) -> None:
+    """Something that is no file, where one is expected."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if thing == "folder":
+        path.mkdir()
+    elif thing == "full folder":
+        path.mkdir()
+        (path / "x").write_text("x")
+    elif thing == "pipe":
+        os.mkfifo(path)
+    elif thing in ("dangling", "itself", "device"):
+        path.symlink_to({"dangling": "nowhere", "itself": path.name, "device": "/dev/zero"}[thing])
+
+
+def spoil_bytes(draw: random.Random, path: Path) -> str:
+    """Another content, or a part of it, or a few other bytes."""
+    content = path.read_bytes() if path.is_file() else b"{}"
+    how = draw.choice(["raw", "cut", "flip", "twice", "begin", "thing"])
+    if how == "thing":
+        thing = draw.choice(THINGS)
+        put_thing(path, thing)
+        return thing
+    if how == "raw":
+        content = draw.choice(RAW)
+    elif how == "cut":
+        content = content[: draw.randrange(max(1, len(content)))]
+    elif how == "twice":
+        content += content
+    elif how == "begin":
+        content = draw.choice(RAW) + content
+    else:
+        changed = bytearray(content or b"x")
+        for _ in range(draw.randint(1, 8)):
+            changed[draw.randrange(len(changed))] = draw.randrange(256)
+        content = bytes(changed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return f"{how} {content[:30]!r}"
+
+
+def spoil_json(draw: random.Random, path: Path) -> str:
+    """One value of a record is another, is gone, or is many."""
+    text = path.read_text()
+    lines = path.suffix == ".jsonl"
+    value = [json.loads(line) for line in text.splitlines()] if lines else json.loads(text)
+    said = spoil_value(draw, value)
+    dumped = [json.dumps(one) for one in value] if lines else [json.dumps(value, indent=1)]
+    path.write_text("\n".join(dumped) + "\n")
+    return said
+
+
+def spoil_value(draw: random.Random, value: Any, odd: list[Any] | None = None) -> str:
+    """Some place in it holds something else."""
+    places = list(_places(value))
+    if not places:
+        return "nothing to spoil"
+    holder, key = draw.choice(places)
+    how = draw.choice(["other", "other", "other", "gone", "added", "wrapped"])
+    if how == "other":
+        holder[key] = draw.choice(odd or VALUES)
+    elif how == "gone":
+        del holder[key]
+    elif how == "wrapped":
+        holder[key] = draw.choice(
+            [[holder[key]], {"x": holder[key]}, [holder[key]] * 50, {str(holder[key])[:20]: holder[key]}]
+        )
+    elif isinstance(holder, dict):
+        holder[draw.choice(WORDS)] = draw.choice(odd or VALUES)
+    else:
+        holder.append(draw.choice(odd or VALUES))
+    return f"{how} {str(key)[:30]}: {str(holder.get(key, '') if isinstance(holder, dict) else '')[:40]!r}"
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield value, key
+            yield from _places(below)
+    elif isinstance(value, list):
+        for number, below in enumerate(value[:6]):
+            yield value, number
+            yield from _places(below)
+
+
+# ---- cases ----
+
+
+@dataclass
+class Case:
+    """What was spoilt, and the command that met it."""
+
+    kind: str
+    said: str
+    arguments: list[str]
+    lists_good: bool = True  # whether the untouched run must still be listed
+    cleans: list[Path] = field(default_factory=list)
+
+
+Maker = Callable[[random.Random, World], Case]
+
+
+def looks(draw: random.Random, world: World, run: str) -> list[str]:
+    """A verb that meets this run."""
+    root = ["--runs", str(world.runs)]
+    resume = ["train", *TINY, *WHERE, *root]
+    if run == world.student:
+        resume += ["--teacher", world.teacher, "--method", "kd"]
+    return draw.choice([
+        ["list", *root], ["list", "--json", *root], ["show", run, *root], ["show", run, "--json", *root],
+        ["evaluate", run, *root, "--threads", "1"], ["evaluate", run, "--test", *root, "--threads", "1"],
+        ["report", *root, "--no-pictures", "--all"], ["report", run, *root], ["report", *root],
+        resume, ["train", *TINY, "--seed", "1", "--teacher", run, *WHERE, *root],
+        ["train", *TINY, "--teacher", run, "--teacher.weights", "best", "--seed", "2", *WHERE, *root],
+        ["remember", "warm", *TINY, "--teacher", run, *WHERE, *root],
+    ])  # fmt: skip
+
+
+RECORDS = (
+    "run.json",
+    "result.json",
+    "metrics.jsonl",
+    "times.jsonl",
+    "arithmetic.json",
+    "evaluations/heldout.json",
+    "evaluations/test.json",
+)
+
+
+def records(draw: random.Random, world: World) -> Case:
+    path = world.runs / world.student / draw.choice(RECORDS)
+    said = spoil_json(draw, path) if draw.random() < 0.7 else spoil_bytes(draw, path)
+    return Case("record", f"{path.name} {said}", looks(draw, world, world.student))
+
+
+def stray_files(draw: random.Random, world: World) -> Case:
+    """Files of a run that need not be there."""
+    name = draw.choice(
+        [
+            "diverged.json",
+            "lock",
+            "checkpoint.safetensors",
+            "evaluations",
+            "logs",
+            "run.json",
+            "result.json",
+            "evaluations/test-final.safetensors",
+        ]
+    )
+    path = world.runs / world.student / name
+    said = spoil_bytes(draw, path) if name != "evaluations" else "thing"
+    if name == "evaluations":
+        put_thing(path, draw.choice(THINGS))
+    if name == "checkpoint.safetensors":
+        (world.runs / world.student / "result.json").unlink(missing_ok=True)
+    return Case("stray", f"{name} {said}", looks(draw, world, world.student))
+
+
+def shared_records(draw: random.Random, world: World) -> Case:
+    home = world.runs / "studies" / world.study
+    path = draw.choice(
+        [world.runs / "ledger.jsonl", home / "findings.json", home / "choices.json", world.runs / "probes.json"]
+    )
+    said = spoil_json(draw, path) if draw.random() < 0.6 and path.is_file() else spoil_bytes(draw, path)
+    root = ["--runs", str(world.runs)]
+    verb = draw.choice([
+        ["report", world.study, *root, "--no-pictures"], ["report", *root], ["report", "--all", *root], ["evaluate", world.student, "--test", *root],
+        ["report", str(home), *root], ["report", str(home / "findings.json"), *root], ["report", world.study, *root, "--json"],
+    ])  # fmt: skip
+    return Case("shared record", f"{path.name} {said}", verb)
+
+
+def memories(draw: random.Random, world: World) -> Case:
+    folders = [path for path in (world.runs / "memory").iterdir() if path.is_dir()]
+    path = draw.choice(folders) / draw.choice(["about.json", "places.bin", "rows.bin", "in-use"])
+    if draw.random() < 0.2:
+        path = world.runs / "memory" / "lock"
+    elif draw.random() < 0.1:
+        path = world.runs / "memory"
+    said = spoil_json(draw, path) if path.name == "about.json" and draw.random() < 0.6 else ""
+    if not said and path.name == "memory":
+        put_thing(path, draw.choice(THINGS))
+    elif not said:
+        said = spoil_bytes(draw, path)
+    root = ["--runs", str(world.runs)]
+    taught = [*TINY, "--teacher", world.teacher, "--method", "kd"]
+    verb = draw.choice([
+        ["remember", "list", *root], ["remember", "list", "--json", *root], ["remember", "drop", "--all", *root], ["remember", "drop", "--all", "--force", *root],
+        ["remember", "warm", *taught, *WHERE, *root], ["train", *taught, "--seed", "9", *WHERE, *root],
+    ])  # fmt: skip
+    return Case("memory", f"{path.name} {said}", verb)
+
+
+def run_weights(draw: random.Random, world: World) -> Case:
+    path = (
+        world.runs
+        / world.student
+        / draw.choice(["model.safetensors", "best.safetensors", "evaluations/test-final.safetensors"])
+    )
+    said = spoil_tensors(draw, path) if draw.random() < 0.6 else spoil_bytes(draw, path)
+    return Case("run weights", f"{path.name} {said}", looks(draw, world, world.student))
+
+
+def spoil_tensors(draw: random.Random, path: Path) -> str:
+    """The header of a safetensors file says something else."""
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    said = spoil_value(draw, header)
+    if draw.random() < 0.3 and isinstance(header.get("__metadata__"), dict):
+        header["__metadata__"] = {
+            "protege": draw.choice(["", "{}", "[]", "null", '{"sha256": 3}', '{"sha256": "x", "about": 3}', "[" * 5000])
+        }
+    dumped = json.dumps(header).encode()
+    size = draw.choice([len(dumped), len(dumped), len(dumped), 2**63, 2**40, 0])
+    path.write_bytes(struct.pack("<Q", size) + dumped + content[8 + length :])
+    return said
+
+
+class Runs:
+    """A pickle that would make a file."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return os.system, (f"touch {self.canary}",)
+
+
+def weights(draw: random.Random, world: World) -> Case:
+    import torch
+
+    from protege.models import ModelConfig, build
+
+    path = world.folder / draw.choice(
+        ["w.pth", "w.pt", "w.bin", "w.ckpt", "w.th", "w.safetensors", "w.txt", "w", "w.tar"]
+    )
+    state: dict[Any, Any] = build(ModelConfig(name="resnet8"), 10).state_dict()
+    how = draw.choice(
+        [
+            "value",
+            "value",
+            "bytes",
+            "evil",
+            "wrapped",
+            "loop",
+            "odd tensor",
+            "names",
+            "zip",
+            "numpy",
+            "raw pickle",
+            "nothing",
+        ]
+    )
+    with contextlib.suppress(Exception):
+        if how == "value":
+            torch.save(
+                draw.choice(
+                    [
+                        None,
+                        3,
+                        [],
+                        {},
+                        "x",
+                        [state],
+                        {"a": 1},
+                        {1: 2},
+                        (state,),
+                        {"state_dict": []},
+                        {"model": {"x": None}},
+                        torch.zeros(3),
+                    ]
+                ),
+                path,
+            )
+        elif how == "evil":
+            place = draw.choice(
+                [
+                    Runs(world.canary),
+                    {"state_dict": state, "x": Runs(world.canary)},
+                    {Runs(world.canary): 1},
+                    [Runs(world.canary)],
+                ]
+            )
+            torch.save(place, path, _use_new_zipfile_serialization=draw.random() < 0.5)
+        elif how == "raw pickle":
+            path.write_bytes(
+                draw.choice(
+                    [
+                        pickle.dumps(Runs(world.canary)),
+                        pickle.dumps({"a": 1}),
+                        b"cos\nsystem\n(S'touch " + bytes(world.canary) + b"'\ntR.",
+                        b"\x80\x02]q\x00(" * 100,
+                    ]
+                )
+            )
+        elif how == "loop":
+            loop: dict[Any, Any] = {}
+            loop[draw.choice(["state_dict", "model", "net", "x"])] = loop
+            torch.save(loop, path)
+        elif how == "odd tensor":
+            name = draw.choice(list(state))
+            one = state[name]
+            state[name] = draw.choice([
+                one.to_sparse() if one.dim() else one, one.to("meta"), one.to(torch.complex64), one.double(), one.bool(), one[None], one.reshape(-1), one * float("nan"),
+                one.float() * 1e38 * 10, torch.empty(0), torch.zeros(()), torch.zeros(1).expand(10**6, 10**3), one.half(), one.to(torch.int8), 3, None, "x",
+                torch.quantize_per_tensor(one.float(), 0.1, 0, torch.qint8), torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]),
+            ])  # fmt: skip
+            torch.save(state, path)
+        elif how == "names":
+            changed = {
+                draw.choice(
+                    [
+                        name + "x",
+                        name[::-1],
+                        "module." + name,
+                        "x" * 10_000,
+                        name.upper(),
+                        "\x1b[31m" + name,
+                        7,
+                        None,
+                        ("a",),
+                        name,
+                    ]
+                ): value
+                for name, value in state.items()
+            }
+            torch.save(changed, path)
+        elif how == "wrapped":
+            import argparse
+
+            torch.save(
+                {
+                    draw.choice(["model", "model_ema", "net", "state_dict", "other"]): state,
+                    "args": argparse.Namespace(x=1),
+                    "epoch": 3,
+                },
+                path,
+            )
+        elif how == "numpy":
+            import numpy as np
+
+            torch.save(
+                {"state_dict": {name: value.numpy() for name, value in state.items()}, "best": np.float64(3)}, path
+            )
+        elif how == "zip":
+            with zipfile.ZipFile(path, "w", draw.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])) as archive:
+                archive.writestr(
+                    draw.choice(["archive/data.pkl", "../evil", "/abs", "x"]), pickle.dumps(Runs(world.canary))
+                )
+                archive.writestr("archive/data/0", b"\0" * 1_000_000)
+        elif how != "nothing":
+            torch.save(state, path)
+    if how != "nothing" and draw.random() < 0.3:
+        how += " " + spoil_bytes(draw, path)
+    root = ["--runs", str(world.runs)]
+    verb = draw.choice([
+        ["train", *TINY, "--model.weights", str(path), "--seed", "5", *WHERE, *root],
+        ["train", *TINY, "--teacher", str(path), "--teacher.model", "resnet8", "--seed", "5", *WHERE, *root],
+        ["train", *TINY, "--teacher", str(path), "--seed", "5", *WHERE, *root],
+        ["evaluate", world.student, "--teacher", str(path), *root],
+        ["remember", "warm", *TINY, "--teacher", str(path), "--teacher.model", "resnet8", *WHERE, *root],
+    ])  # fmt: skip
+    return Case("weights", f"{path.name} {how}", verb)
+
+
+SNIPPETS = [
+    "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\nmodel: [*f,*f,*f,*f,*f,*f,*f,*f,*f]\n",
+    "<<: *x", "&x\n<<: *x\n", "x: &x {<<: *x}", "model: !!python/name:os.system", "model: !!python/object/apply:os.system ['touch CANARY']", "seed: !!int x", "seed: !!float ''",
+    "seed: !!int ''", "seed: !!timestamp x", "seed: !!bool x", "data: !!binary ////", "model: !!set {a, b}", "model: !!omap [a: 1]", "model: !!pairs [a: 1]", "? [a, b]\n: c", "{[a]: b}", "1: 2", "null: 3",
+    "2024-01-01: x", "seed: 2024-01-01 10:00:00", "[" * 3000, "{" * 3000, "- " * 2000, "a: " * 500, "a:\n" + "".join("  " * n + "b:\n" for n in range(1, 200)), "\t", "@", "`", "%TAG ! x", "--- a\n--- b",
+    "\x00", "\ufeff", "a: b: c", "'", '"\\ud800": 1', 'seed: "\\0"', "seed: " + "9" * 4000, "seed: " + "9" * 5000, "seed: 0x" + "f" * 6000, "seed: 1" + ":59" * 500, "optim: {lr: .nan}", "optim: {lr: .inf}",
+    "\n".join(f"field{n}: 1" for n in range(500)), "x" * 10_000, "x" * 10_000 + ": 1", "#" * 100_000, " " * 100_000, "a: |\n" + "  x\n" * 50_000, "seeds: {report: 10000000}", "seeds: {report: 1000000000000}",
+    "arms: {a: {vary: {" + ", ".join(f"optim.lr{n}: [1,2,3,4,5,6,7,8,9,10]" for n in range(9)) + "}}}", "true", "3", "[]", "- a", "~",
+]  # fmt: skip
+
+
+def yaml_files(draw: random.Random, world: World) -> Case:
+    """A run's or a study's file: valid but for one value, or no YAML of ours at all."""
+    study = draw.random() < 0.5
+    path = world.folder / draw.choice(["f.yaml", "f.yml", "f", "\x1b[31mf.yaml"])
+    how = draw.choice(["value", "value", "value", "snippet", "added", "bytes"])
+    value = json.loads(json.dumps(STUDY if study else RUN))
+    said = ""
+    if how == "value":
+        said = spoil_value(draw, value)
+        path.write_text(_yaml(value), errors="replace")
+    elif how == "added":
+        key = draw.choice(list(value))
+        said = draw.choice(SNIPPETS)
+        value.pop(key)
+        path.write_text(
+            _yaml(value) + "\n" + draw.choice([said, f"{key}: {draw.choice(WORDS)}", f"{key}:\n  {said}"]),
+            errors="replace",
+        )
+    elif how == "snippet":
+        said = draw.choice(SNIPPETS)
+        path.write_text(said, errors="replace")
+    else:
+        path.write_text(_yaml(value))
+        said = spoil_bytes(draw, path)
+    blocked = ["--runs", str(world.folder / "run.yaml")]  # a file: no run can begin
+    plain = ["--runs", str(world.runs)]
+    verb = draw.choice(
+        [["study", "run", str(path), "--dry-run", "--no-probe", *plain], ["study", "show", str(path), *plain], ["report", str(path), *plain], ["study", "run", str(path), "--scale", "reduced", "--dry-run", *plain]]
+        if study
+        else [["train", str(path), *WHERE, *blocked], ["train", str(path), "--seed", "4", *WHERE, *blocked], ["remember", "warm", str(path), *WHERE, *blocked]]
+    )  # fmt: skip
+    return Case("study yaml" if study else "run yaml", f"{how} {said[:80]!r}", verb)
+
+
+def _yaml(value: Any) -> str:
+    import yaml
+
+    with contextlib.suppress(Exception):
+        return yaml.safe_dump(value, allow_unicode=True, sort_keys=False)
+    return json.dumps(value)
+
+
+def options(draw: random.Random, world: World) -> Case:
+    """A field or an option of any verb with a value of any kind."""
+    from protege.methods import METHODS
+    from protege.runs.config import RunConfig, known_paths
+
+    blocked = ["--runs", str(world.folder / "run.yaml")]
+    paths = [f"--{path.replace('_', '-')}" for path in known_paths(RunConfig)]
+    value = draw.choice([one for one in WORDS if "\0" not in one])
+    plain = ["--runs", str(world.runs)]
+    if draw.random() < 0.5:
+        option = draw.choice(
+            [
+                *paths,
+                "--data-dir",
+                "--device",
+                "--threads",
+                "--checkpoint-seconds",
+                "--memory-dir",
+                "--memory-limit",
+                "--runs",
+            ]
+        )
+        method = draw.choice(list(METHODS))
+        own = [f"--method.{name.replace('_', '-')}" for name in METHODS[method].model_fields if name != "name"]
+        if draw.random() < 0.4 and own:
+            option = draw.choice(own)
+            given = ["--method", method, *(["--teacher", world.teacher] if METHODS[method].needs_teacher else [])]
+        else:
+            given = []
+        runs = [] if option == "--runs" else blocked if not given else plain
+        quick = ["--device", "cuda"] if given and option != "--device" else []  # refused before anything is trained
+        return Case(
+            "option",
+            f"{option} {value[:40]!r}",
+            [
+                "train",
+                *TINY,
+                *given,
+                f"{option}={value}" if draw.random() < 0.5 else option,
+                value,
+                *quick,
+                *WHERE,
+                *runs,
+            ],
+        )
+    verb = draw.choice([
+        ["list", "--runs", value], ["show", value, *plain], ["show", value, "--runs", value], ["evaluate", value, *plain], ["evaluate", world.student, "--teacher", value, *plain],
+        ["evaluate", world.student, "--device", value, *plain], ["evaluate", world.student, "--threads", value, *plain], ["evaluate", world.student, "--data-dir", value, *plain],
+        ["report", value, *plain], ["report", "--runs", value], ["report", "--all", "--out", value, *plain], ["report", value, value, *plain],
+        ["methods", value], ["methods", value, "--json"], ["data", value], ["data", "cifar10-mini", "--limit", value], ["data", "cifar10-mini", "--heldout", value],
+        ["data", "cifar10-mini", "--classes", value], ["data", "cifar10-mini", "--image-size", value], ["data", "cifar10", "--data-dir", value], ["data", "cifar10-mini", "--resplit", value],
+        ["data", "cifar10-mini", "--mean", value], ["data", "cifar10-mini", "--imbalance", value], ["data", f"folder:{value}"], ["models", "--classes", value], ["models", "--image-size", value],
+        ["remember", "list", "--runs", value], ["remember", "drop", value, *plain], ["remember", "drop", "--all", "--runs", value],
+        ["study", "run", value, "--dry-run", *plain], ["study", "show", value, *plain], ["study", "run", str(world.folder / "study.yaml"), "--only", value, "--dry-run", "--no-probe", *plain],
+        ["study", "run", str(world.folder / "study.yaml"), "--device", value, "--dry-run", "--no-probe", *plain], ["study", "run", str(world.folder / "study.yaml"), "--slots", value, "--dry-run", "--no-probe", *plain],
+        ["study", "run", str(world.folder / "study.yaml"), "--dry-run", "--no-probe", "--runs", value], ["study", "power", "--sd", value, "--effect", "1"], ["study", "power", "--sd", "1", "--effect", value],
+        ["study", "power", "--sd", "1", "--seeds", value], ["study", "power", "--sd", "1", "--margin", value], ["study", "power", "--sd", "1", "--effect", "1", "--power", value],
+        ["study", "power", "--sd", "1", "--effect", "1", "--comparisons", value], ["study", "power", "--sd", "1", "--effect", "1", "--correlation", value],
+        ["bench", "--what", value], ["bench", "--slots", value], ["bench", "--teacher", value], ["bench", "--minutes", value, "--what", "x"], ["bench", "--batch-size", value, "--what", "x"],
+        [value], ["train", value, *blocked], ["train", "--help", value], ["remember", value], ["study", value],
+    ])  # fmt: skip
+    return Case("option", "", verb)
+
+
+def foreign_code(draw: random.Random, world: World) -> Case:
+    """Records and files that name code, which makes a file where it runs."""
+    name = draw.choice(["canary", "sub.canary", "canary2"])
+    body = f"import pathlib\npathlib.Path({str(world.canary)!r}).touch()\nfrom protege.methods import Method\nclass M(Method):\n    needs_teacher = False\n"
+    places = [
+        world.folder / "canary.py",
+        world.runs / world.student / "m.py",
+        world.folder / "sub" / "__init__.py",
+        world.folder / "sub" / "canary.py",
+    ]
+    for place in places:
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(body)
+    method = draw.choice(
+        [
+            f"{places[0]}:M",
+            f"{places[1]}:M",
+            f"{name}:M",
+            "sub:M",
+            "sub.canary:M",
+            "antigravity:x",
+            "this:x",
+            f"{places[0]}:os",
+            f"runs/{world.student}/m.py:M",
+            "canary.py:M",
+            "canary:M",
+        ]
+    )
+    given = draw.choice(
+        [
+            {"name": method},
+            {"name": method, "x": 1},
+            {"name": "sum", "parts": [{"method": {"name": method}, "weight": 1}]},
+        ]
+    )
+    if draw.random() < 0.6:
+        path = world.runs / world.student / "run.json"
+        record = json.loads(path.read_text())
+        record["config"]["method"] = given
+        record["code"] = __import__("hashlib").sha256(body.encode()).hexdigest()
+        path.write_text(json.dumps(record))
+        return Case("foreign code", f"run.json {method}", looks(draw, world, world.student))
+    path = world.folder / "f.yaml"
+    if draw.random() < 0.5:
+        path.write_text(_yaml({**RUN, "method": given}))
+        return Case("foreign code", f"run yaml {method}", ["train", str(path), *WHERE, "--runs", str(world.runs)])
+    path.write_text(_yaml({**STUDY, "arms": {"alone": {"method": "supervised"}, "x": {"method": given}}}))
+    verb = draw.choice([["study", "show"], ["study", "run", "--dry-run", "--no-probe"], ["report"]])
+    return Case("foreign code", f"study yaml {method}", [*verb, str(path), "--runs", str(world.runs)])
+
+
+def names(draw: random.Random, world: World) -> Case:
+    """What a terminal would obey, in every name that is shown."""
+    word = draw.choice(
+        [
+            "[/red]",
+            "[bold red]x",
+            "\x1b[31mred",
+            "\x1b]0;t\x07",
+            "a\nb",
+            "a\rb",
+            ":boom:",
+            "\u202ex",
+            "x" * 3000,
+            "=cmd()",
+            "\x9b31m",
+            "\b\b\b",
+        ]
+    )
+    path = world.runs / world.student / "run.json"
+    record = json.loads(path.read_text())
+    where = draw.choice(["data", "class", "teacher", "command", "device", "environment", "model", "folder", "created"])
+    if where == "data":
+        record["data"]["name"] = word
+    elif where == "class":
+        record["data"]["classes"][0] = word
+    elif where == "teacher":
+        record["teachers"] = [f"run:{word}:final"]
+    elif where == "model":
+        record["config"]["model"]["name"] = word
+    elif where == "environment":
+        record["environment"]["processor"] = word
+    else:
+        record[where] = word
+    path.write_text(json.dumps(record))
+    run = world.student
+    if where == "folder" and len(word) < 200:
+        path.parent.rename(world.runs / word.replace("/", "_"))
+        run = word.replace("/", "_")
+    return Case("name", f"{where} {word[:20]!r}", looks(draw, world, run))
+
+
+def photos(draw: random.Random, world: World) -> Case:
+    root = world.folder / "photos"
+    name = draw.choice(
+        [
+            "x.png",
+            "x.jpg",
+            "x.txt",
+            "[/red].png",
+            "\x1b[31m.png",
+            "a\nb.png",
+            os.fsdecode(b"\xff\xfe.png"),
+            "x.webp",
+            "x.gif",
+            ".png",
+        ]
+    )
+    where = draw.choice(
+        [root / "cat", root, root / draw.choice(["\x1b[31m", "[/red]", os.fsdecode(b"\xff"), "new", "train", "val"])]
+    )
+    where.mkdir(exist_ok=True)
+    how = draw.choice(["thing", "raw", "cut", "large", "good"])
+    path = where / name
+    if how == "thing":
+        put_thing(path, draw.choice(THINGS))
+    elif how == "raw":
+        path.write_bytes(draw.choice(RAW))
+    elif how == "large":
+        path.write_bytes(
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+            + struct.pack(">II", draw.choice([2**31 - 1, 60_000]), 2**20)
+            + b"\x08\x02\0\0\0\0\0\0\0"
+        )
+    else:
+        content = (root / "cat" / "0.png").read_bytes()
+        path.write_bytes(content if how == "good" else content[: draw.randrange(len(content))])
+    verb = draw.choice(
+        [
+            ["data", f"folder:{root}"],
+            ["data", f"folder:{root}", "--json", "--image-size", "16"],
+            [
+                "train",
+                "--data",
+                f"folder:{root}",
+                "--model",
+                "resnet8",
+                "--optim.epochs",
+                "1",
+                *WHERE,
+                "--runs",
+                str(world.runs),
+            ],
+        ]
+    )
+    return Case("photos", f"{how} {name!r}", verb)
+
+
+def cifar(draw: random.Random, world: World) -> Case:
+    folder = world.folder / "official"
+    batches = folder / "cifar-10-batches-py"
+    batches.mkdir(parents=True)
+    for name in (
+        "data_batch_1",
+        "data_batch_2",
+        "data_batch_3",
+        "data_batch_4",
+        "data_batch_5",
+        "test_batch",
+        "batches.meta",
+    ):
+        path = batches / name
+        path.write_bytes(
+            draw.choice(
+                [
+                    *RAW[:12],
+                    pickle.dumps(Runs(world.canary)),
+                    pickle.dumps({"data": [1], "labels": [2**70]}),
+                    pickle.dumps({b"data": b"x" * 3072, b"labels": [0]}),
+                ]
+            )
+        )
+        if draw.random() < 0.15:
+            put_thing(path, draw.choice(THINGS))
+    if draw.random() < 0.5:
+        archive = folder / "cifar-10-python.tar.gz"
+        archive.write_bytes(draw.choice(RAW))
+        if draw.random() < 0.3:
+            put_thing(archive, draw.choice(THINGS))
+        shutil.rmtree(batches)
+    return Case(
+        "cifar",
+        "",
+        ["data", "cifar10", "--data-dir", str(folder)]
+        if draw.random() < 0.9
+        else ["data", "cifar100", "--data-dir", str(folder)],
+    )
+
+
+KINDS: dict[str, tuple[Maker, int]] = {
+    "records": (records, 30),
+    "stray": (stray_files, 8),
+    "shared": (shared_records, 10),
+    "memories": (memories, 8),
+    "run weights": (run_weights, 8),
+    "weights": (weights, 12),
+    "yaml": (yaml_files, 25),
+    "options": (options, 30),
+    "code": (foreign_code, 8),
+    "names": (names, 8),
+    "photos": (photos, 8),
+    "cifar": (cifar, 4),
+}
+
+
+def case_of(seed: int, world: World, only: str = "") -> Case:
+    """The case of this number: the same world and number, the same case."""
+    draw = random.Random(seed)
+    kinds = only.split(",") if only else list(KINDS)
+    kind = draw.choices(kinds, [KINDS[one][1] for one in kinds])[0]
+    return KINDS[kind][0](draw, world)
+
+
+def verdict(case: Case, said: Said, world: World) -> str:
+    """What is wrong with the answer; nothing where all is well."""
+    if world.canary.exists():
+        return "code ran"
+    if said.crash:
+        return said.crash
+    if "Traceback" in said.err:
+        return "a traceback was printed"
+    for stream in (said.out, said.err):
+        if any(one in stream for one in "\x1b\x07\x9b\b\r\u202e"):
+            return "a terminal code was printed"
+    if said.code not in (0, 1, 2):
+        return f"exit code {said.code}"
+    lines = [line for line in said.err.splitlines() if line.strip()]
+    if any(len(line) > LONGEST for line in lines):
+        return f"a line of {max(map(len, lines))} characters"
+    if (
+        said.code == 2
+        and not any(line.startswith("protege: ") for line in lines)
+        and "Usage" not in said.out + said.err
+    ):
+        return "no message"
+    if said.code == 2:
+        told = [number for number, line in enumerate(lines) if line.startswith("protege: ")]
+        if told and any(not line.startswith("  ") for line in lines[told[-1] + 1 :]):
+            return f"a message of several lines: {lines[told[-1] + 1][:60]!r}"
+    return _lost(world)
+
+
+def _lost(world: World) -> str:
+    """The teacher's run was not touched."""
+    said = command(["list", "--json", "--runs", str(world.runs)])
+    if said.crash or said.code != 0:
+        return f"list after it: {said.crash or said.err[:200]}"
+    states = {row["id"]: row["state"] for row in json.loads(said.out)}
+    return "" if states.get(world.teacher) == "finished" else f"the good run is {states.get(world.teacher)}"
+
+
+def tried(seed: int, good: World, folder: Path, only: str = "") -> tuple[Case, str]:
+    """Make the case, give its command, judge."""
+    world = copied(good, folder)
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        case = case_of(seed, world, only)
+        said = command(case.arguments)
+        return case, verdict(case, said, world)
+    finally:
+        os.chdir(before)
+        shutil.rmtree(folder, ignore_errors=True)
