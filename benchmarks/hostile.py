@@ -1,6 +1,6 @@
 """Thousands of damaged and hostile inputs, drawn by seeds, against the command line: what is wrong with the answers, by kind.
 
-    python benchmarks/hostile.py --cases 3000 --seed 0 --out results/hostile.json
+python benchmarks/hostile.py --cases 3000 --seed 0 --out results/hostile.json
 """
 
 from __future__ import annotations
@@ -48,8 +48,14 @@ def conduct(folder: Path, first: int, cases: int, only: str) -> dict[str, object
         slowest = max(slowest, time.process_time() - begun)
         met[case.kind] += 1
         if fault:
-            wrong.append({"seed": seed, "kind": case.kind, "spoilt": case.said, "arguments": case.arguments, "fault": fault})
-            print(f"{seed} {case.kind} [{case.said}] {' '.join(case.arguments)[:200]!r}\n    {fault}", file=sys.stderr, flush=True)
+            wrong.append(
+                {"seed": seed, "kind": case.kind, "spoilt": case.said, "arguments": case.arguments, "fault": fault}
+            )
+            print(
+                f"{seed} {case.kind} [{case.said}] {' '.join(case.arguments)[:200]!r}\n    {fault}",
+                file=sys.stderr,
+                flush=True,
+            )
     return {
         "cases": dict(met),
         "wrong": wrong,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from protege import __version__
 from protege.models.measure import multiply_adds, parameter_count
-from protege.runs import Run, environment, read_json, whole, write_json
+from protege.runs import Run, environment, whole, write_json
 from protege.ship.about import About
 from protege.stats import proportion_interval
 
@@ -35,7 +35,7 @@ def facts(
         "model": config.model.name,
         "parameters": parameter_count(student),
         "multiply_adds": multiply_adds(student.network.module, about.size),
-        "adds": config.method.added(),
+        "adds": run.method().added(),
         "method": config.method.model_dump(mode="json"),
         "teachers": record["teachers"],
         "data": {key: record["data"][key] for key in ("name", "fingerprint", "train", "heldout")},
@@ -67,7 +67,7 @@ def accuracy_of(made: Exported) -> dict[str, Any] | None:
 def calibration_of(run: Run, which: str) -> dict[str, float] | None:
     """ECE before and after the temperature, where `protege evaluate` has looked."""
     file = run.evaluations / "heldout.json"
-    scores = read_json(file).get(which) if file.exists() else None
+    scores = run.evaluation("heldout").get(which) if file.exists() else None
     if not scores or "scaled" not in scores:
         return None
     return {"ece": scores["ece"], "ece_scaled": scores["scaled"]["ece"]}

@@ -186,12 +186,10 @@ def about_run(run: Run, which: str = "final") -> About:
 
 def fitted_temperature(run: Run, which: str) -> float | None:
     """Of the held-out images, where `protege evaluate` has fitted it."""
-    from protege.runs import read_json
-
     file = run.evaluations / "heldout.json"
     if not file.exists():
         return None
-    return read_json(file).get(which, {}).get("scaled", {}).get("temperature")
+    return run.evaluation("heldout").get(which, {}).get("scaled", {}).get("temperature")
 
 
 def contents(path: Path) -> bytes:
