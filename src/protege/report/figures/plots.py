@@ -135,10 +135,13 @@ class Dot:
     before: float | None  # another x of the same network, joined by a line: its price without the teacher's
     style: str
     tooltip: str
+    hollow: bool = False
 
 
-def scatter(dots: Sequence[Dot], x_name: str, y_name: str, height: float = 250.0) -> Markup:
-    """The horizontal axis is in powers of ten where prices differ widely."""
+def scatter(
+    dots: Sequence[Dot], x_name: str, y_name: str, height: float = 250.0, edge: Sequence[tuple[float, float]] = ()
+) -> Markup:
+    """The horizontal axis is in powers of ten where prices differ widely. `edge`: points that a line joins."""
     prices = [value for dot in dots for value in (dot.x, dot.before) if value is not None]
     log = min(prices) > 0 and max(prices) / min(prices) > 5
     wanted = max(LETTER * len(dot.label) for dot in dots) + 12
@@ -147,13 +150,14 @@ def scatter(dots: Sequence[Dot], x_name: str, y_name: str, height: float = 250.0
     x = scale(prices, LEFT + 8, right - 8, pad=0.05, log=log)
     y = scale([dot.y + end for dot in dots for end in (-(dot.spread or 0), dot.spread or 0)], height - BOTTOM_ROOM, 28)
     parts = _frame(x, y, right, "", x_name, y_name)
+    parts += [path([(x(at), y(value)) for at, value in edge], "edge")] if edge else []
     for dot in dots:
         parts += _dot(dot, x, y)
-    said, order = f"{y_name} against {x_name}", sorted(dots, key=lambda dot: -dot.y)
+    said, order = f"{y_name} against {x_name}", sorted((dot for dot in dots if dot.label), key=lambda dot: -dot.y)
     if beside:
         return drawing(height, [*_tied(order, x, y, right), *parts], said)
     named = legend([(dot.label, dot.style) for dot in order], height, dots=True)
-    return drawing(height + LEGEND * len(dots), [*parts, *named], said)
+    return drawing(height + LEGEND * len(order), [*parts, *named], said)
 
 
 def _dot(dot: Dot, x: Scale, y: Scale) -> list[Markup]:
@@ -167,7 +171,7 @@ def _dot(dot: Dot, x: Scale, y: Scale) -> list[Markup]:
             line((x(dot.before), at[1]), at, f"{dot.style} stroke faint"),
             circle((x(dot.before), at[1]), 3.5, f"{dot.style} hollow", "without the teacher's"),
         ]
-    return [*parts, circle(at, 4.5, f"{dot.style} fill", dot.tooltip)]
+    return [*parts, circle(at, 4.5, f"{dot.style} {'hollow' if dot.hollow else 'fill'}", dot.tooltip)]
 
 
 def _tied(order: Sequence[Dot], x: Scale, y: Scale, right: float) -> list[Markup]:

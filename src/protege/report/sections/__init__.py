@@ -14,6 +14,7 @@ from protege.report.sections.costs import costs
 from protege.report.sections.curves import curves
 from protege.report.sections.effects import also, effects
 from protege.report.sections.fidelity import fidelity
+from protege.report.sections.frontier import frontier
 from protege.report.sections.networks import networks
 from protege.report.sections.published import published
 from protege.report.sections.record import every_run, protocol
@@ -22,6 +23,7 @@ from protege.report.sections.varied import varied
 SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     effects,
     networks,
+    frontier,
     published,
     curves,
     varied,

@@ -13,7 +13,7 @@ from protege.report.material.subjects import Panel, Subject, panels
 from protege.report.page.blocks import Figures, Section
 from protege.report.page.table import Column, Dress, Estimate, Table, sentence, table_of
 from protege.report.sections.words import SEEDS, about, scored, with_n
-from protege.study.findings import Findings, Measure, Which
+from protege.study.findings import Findings
 
 Price = Callable[[Subject], tuple[float, float | None] | None]  # what it costs, and the part of it without the teacher
 
@@ -58,10 +58,6 @@ def _figure(panel: Panel, material: Material) -> Figures | None:
         ("parameters", lambda one: (one.facts.parameters, None) if one.facts.parameters else None),
         ("multiply-adds an image", lambda one: (one.facts.multiply_adds, None) if one.facts.multiply_adds else None),
         ("seconds of training", seconds),
-        *(
-            (f"{one.label}, {one.unit}", _measured(one.name, material.findings.score))
-            for one in _prices(material.findings)
-        ),
     ]
     drawn = [drawing for name, price in prices if (drawing := _drawing(panel, material, name, price)) is not None]
     if not drawn:
@@ -71,18 +67,6 @@ def _figure(panel: Panel, material: Material) -> Figures | None:
         f"a hollow one the student's alone.{material.hardware(panel.subjects)}"
     )
     return Figures(drawn, caption, title=panel.title)
-
-
-def _prices(findings: Findings) -> list[Measure]:
-    return [measure for measure in findings.measures if about(measure) == "price"]
-
-
-def _measured(measure: str, score: Which) -> Price:
-    def price(one: Subject) -> tuple[float, None] | None:
-        found = one.scores(score).get(measure)
-        return (found.mean, None) if found else None
-
-    return price
 
 
 def _drawing(panel: Panel, material: Material, name: str, price: Price) -> Markup | None:
@@ -119,7 +103,7 @@ def _table(material: Material) -> Table:
             scored(None, findings.score),
             (Column("parameters", "count"), lambda one: one.facts.parameters),
             (Column("multiply-adds", "count"), lambda one: one.facts.multiply_adds),
-            *(scored(measure, findings.score) for measure in _prices(findings)),
+            *(scored(measure, findings.score) for measure in findings.measures if about(measure) == "price"),
             (Column("training s", "estimate", 1), _own_seconds),
             (
                 Column("its teachers' s", "number", 1),

@@ -9,7 +9,7 @@ from protege.report.material import Material
 from protege.report.material.subjects import Subject
 from protege.report.page.blocks import Block, Bullets, Figures, Section
 from protege.report.page.table import Column, Dress, Table, interval, said, table_of
-from protege.report.sections.words import decimals
+from protege.report.sections.words import decimals, in_percent
 from protege.study.findings import Effect, Findings, McNemar, TTest
 
 OPEN = 4  # sentences that are not folded away
@@ -145,7 +145,7 @@ def _difference(effect: Effect, places: int) -> str:
 def _over_seeds(material: Material) -> list[Table]:
     """A table for differences in points, and one for those in units of a likelihood or a divergence."""
     measures = {measure.name: measure for measure in material.findings.measures}
-    in_points = [one for one in material.findings.effects if decimals(measures.get(one.measure)) == 2]
+    in_points = [one for one in material.findings.effects if in_percent(measures.get(one.measure))]
     in_units = [one for one in material.findings.effects if one not in in_points]
     return [
         _table(material, "effects", "points", 2, in_points),

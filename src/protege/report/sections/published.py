@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from protege.report.material import Material
 from protege.report.page.blocks import Block, Bullets, Section, Words
 from protege.report.page.table import Column, Dress, Estimate, Table, interval, table_of
-from protege.report.sections.words import IMAGES, SPREAD, decimals
+from protege.report.sections.words import IMAGES, SPREAD, in_percent
 from protege.study.findings import Findings, PublishedRow
 
 DIFFERENCES = ", and of a difference that of the differences of same seeds"
@@ -27,7 +27,7 @@ def published(material: Material) -> Section | None:
             )
         )
     measures = {measure.name: measure for measure in findings.measures}
-    in_points = [one for one in findings.published if decimals(measures.get(one.measure)) == 2]
+    in_points = [one for one in findings.published if in_percent(measures.get(one.measure))]
     in_units = [one for one in findings.published if one not in in_points]
     tables = (
         _table(findings, "published", "Percent and points", 2, in_points),

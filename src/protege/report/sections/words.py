@@ -30,9 +30,13 @@ def about(measure: Measure) -> Literal["right", "teacher", "price", "sure"]:
     return "right" if measure.name in ("accuracy", "top5") else "sure"
 
 
+def in_percent(measure: Measure | None) -> bool:
+    return measure is None or measure.unit == "%"
+
+
 def decimals(measure: Measure | None) -> int:
-    """Points to a hundredth; likelihoods and divergences are smaller numbers."""
-    return 2 if measure is None or measure.unit == "%" else 4
+    """Points and prices to a hundredth; likelihoods and divergences are smaller numbers."""
+    return {"": 4, "bytes": 0}.get(measure.unit, 2) if measure else 2
 
 
 def column(measure: Measure, kind: Kind = "estimate") -> Column:
