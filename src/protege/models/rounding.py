@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,22 +16,46 @@ from torch import Tensor, nn
 Ranges = Literal["learned", "minmax"]
 SMALLEST = 1e-8  # step: a range of nothing would divide by zero
 MEMORY = 0.9  # of a running range, a batch
+SPREAD = 4.0  # standard deviations that the first learned range spans on each side
 
 
 class Step(nn.Parameter):
     """A learned step, told from other weights so that no decay pulls it to zero."""
 
 
-def rounded(values: Tensor, step: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+class _Rounding(torch.autograd.Function):
+    """One pass over the values each way: as a row of plain operations it would cost more than the convolutions."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, step: Tensor, low: float, high: float, slowness: float) -> Tensor:
+        steps = values / step
+        whole = steps.round().clamp_(low, high)
+        ctx.save_for_backward(steps, whole, step)
+        ctx.bounds, ctx.slowness = (low, high), slowness
+        return whole * step
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,), (steps, whole, step) = gradients, ctx.saved_tensors
+        low, high = ctx.bounds
+        inside = (steps >= low) & (steps <= high)
+        passed = gradient * inside
+        if not ctx.needs_input_grad[1]:
+            return passed, None, None, None, None
+        moved = gradient * whole - passed * steps
+        return passed, moved.sum_to_size(step.shape) * ctx.slowness, None, None, None
+
+
+def rounded(values: Tensor, step: Tensor, low: float, high: float, slowness: float = 1.0) -> Tensor:
     """`values` on the grid of `step`, from `low` to `high` steps. Gradients reach the values inside, and the step."""
-    steps = torch.clamp(values / step, low, high)  # type: ignore[call-overload]
-    return (steps + (steps.round() - steps).detach()) * step
+    made = _Rounding.apply(values, step, low, high, slowness)
+    assert isinstance(made, Tensor)
+    return made
 
 
-def slowed(step: Tensor, values: int, levels: float) -> Tensor:
-    """The same step with a gradient in proportion to its size, not to the number of values that it rounds."""
-    scale = 1 / math.sqrt(values * levels)
-    return (step - step * scale).detach() + step * scale
+def slowness(values: int, levels: float) -> float:
+    """So that the gradient of a step is in proportion to its size, not to the number of values that it rounds."""
+    return 1 / math.sqrt(values * levels)
 
 
 def largest(bits: int) -> int:
@@ -67,15 +91,16 @@ class RoundedOutput(nn.Module):
             return values
         if self.training and (self.ranges == "minmax" or not self.seen):
             self.follow(values.detach())
-        step = self.step.clamp(min=SMALLEST)
-        if self.training and self.ranges == "learned":
-            step = slowed(step, values[0].numel(), self.top)
-        return rounded(values, step, -self.zero, self.top - self.zero)
+        zero, step = self.zero.item(), self.step.clamp(min=SMALLEST)
+        return rounded(values, step, -zero, self.top - zero, slowness(values[0].numel(), self.top))
 
     @torch.no_grad()
     def follow(self, values: Tensor) -> None:
         """Move the range towards this batch's."""
         low, high = values.aminmax()
+        if self.ranges == "learned":  # a start: what is far out is not worth a coarse grid
+            spread, middle = SPREAD * values.std(), values.mean()
+            low, high = low.maximum(middle - spread), high.minimum(middle + spread)
         batch = torch.stack([low.clamp(max=0), high.clamp(min=0)])
         kept = MEMORY if self.seen else 0.0
         self.set_range(*(kept * self.span + (1 - kept) * batch))
@@ -111,11 +136,9 @@ class RoundedWeights(nn.Module):
         return (self.weight.detach().flatten(1).abs().amax(1) / largest(self.bits)).clamp(min=SMALLEST)
 
     def rounded_weight(self) -> Tensor:
-        top, step = largest(self.bits), self.steps()
-        if self.training and self.ranges == "learned":
-            step = slowed(step, self.weight[0].numel(), top)
-        shape = (-1, *[1] * (self.weight.ndim - 1))
-        return rounded(self.weight, step.reshape(shape), -top, top)
+        top = largest(self.bits)
+        step = self.steps().reshape(-1, *[1] * (self.weight.ndim - 1))
+        return rounded(self.weight, step, -top, top, slowness(self.weight[0].numel(), top))
 
     @torch.no_grad()
     def whole_numbers(self) -> tuple[Tensor, Tensor]:

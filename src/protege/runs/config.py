@@ -24,6 +24,7 @@ from protege.methods import Method, parse_method
 from protege.methods import fingerprint as code_of
 from protege.methods.lookup import Unread
 from protege.methods.supervised import Supervised
+from protege.models.compression import CompressConfig
 from protege.models.config import ModelConfig
 from protege.runs.plain import MOST_TEXT, plain
 from protege.views.config import ViewsConfig
@@ -139,6 +140,7 @@ class RunConfig(Described):
     method: Annotated[SerializeAsAny[Method], BeforeValidator(_as_method)] = Field(
         default_factory=Supervised, description="how the student learns (kd where a teacher is named, else supervised)"
     )
+    compress: CompressConfig | None = Field(default=None, description="fewer bits, trained so")
     optim: OptimConfig = Field(default_factory=OptimConfig, description="optimiser and schedule")
     remember: Literal["fp16", "fp32", "none"] = Field(
         default="fp16",
@@ -176,9 +178,10 @@ class RunConfig(Described):
 
 def run_id(config: RunConfig, fingerprint: str, teachers: Sequence[str]) -> str:
     """`<model>-<method>-<hash>`: the same for the same outcome, whatever the folders' names."""
+    unsaid = {} if config.compress else {"compress": True}
     described = {
         "format": 1,
-        "config": config.model_dump(mode="json", exclude={"data": True, "teacher": True, "model": {"weights"}}),
+        "config": config.model_dump(mode="json", exclude={"data": True, "teacher": True, "model": {"weights"}, **unsaid}),
         "weights": None if config.model.weights is None else digest(Path(config.model.weights)),
         "code": code_of(config.method),  # of a method from outside; ours are fixed by their names
         "data": fingerprint,

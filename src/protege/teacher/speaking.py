@@ -16,6 +16,7 @@ from protege.data.base import Splits
 from protege.errors import ModelError, RunError
 from protege.methods.base import Classifier, Outputs, Shapes
 from protege.models import build
+from protege.models.compression import compress
 from protege.models.depthwise import spare_depthwise
 from protege.models.folding import fold_batchnorm
 from protege.models.network import Network, load_weights, wrap
@@ -169,6 +170,7 @@ def network_of(run: runs.Run, which: str = "final") -> tuple[Network, tuple[Thre
     tensors, _ = runs.read_weights(run.weights_file(which))
     model = config.model.model_copy(update={"weights": None})
     module = build(model, len(record["data"]["classes"]))
+    compress(module, config.compress)
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:

@@ -14,6 +14,7 @@ from protege.data.base import Splits
 from protege.errors import ModelError
 from protege.methods.base import Outputs, Shapes
 from protege.models import build
+from protege.models.compression import compress
 from protege.models.depthwise import spare_depthwise
 from protege.models.network import Network, Reader, wrap
 from protege.runs.config import RunConfig
@@ -46,7 +47,9 @@ class Learner(nn.Module):
         cohort = []
         for member in range(config.method.cohort):
             torch.manual_seed(mixed(config.seed, "weights", member))
-            cohort.append(spare_depthwise(wrap(build(config.model, classes), config.model)))
+            network = spare_depthwise(wrap(build(config.model, classes), config.model))
+            compress(network.module, config.compress)
+            cohort.append(network)
         torch.manual_seed(mixed(config.seed, "adapters"))
         shapes = speaking.shapes_of(cohort[0], size, splits.images)
         return cls(cohort[0], cohort[1:], config.method.adapters(shapes, taught_by))

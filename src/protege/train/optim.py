@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from protege.models.rounding import Step
 from protege.runs.config import OptimConfig
 
 Optimizer = torch.optim.Optimizer
@@ -37,10 +38,12 @@ def build_optimizer(learner: nn.Module, config: OptimConfig) -> Optimizer:
 
 def _groups(learner: nn.Module, config: OptimConfig) -> list[dict[str, object]]:
     trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]
-    if config.decay_norms:
-        return [{"params": trained}]
-    decayed = [parameter for parameter in trained if parameter.ndim > 1]
-    spared = [parameter for parameter in trained if parameter.ndim <= 1]
+
+    def decays(parameter: nn.Parameter) -> bool:
+        return not isinstance(parameter, Step) and (config.decay_norms or parameter.ndim > 1)
+
+    decayed = [parameter for parameter in trained if decays(parameter)]
+    spared = [parameter for parameter in trained if not decays(parameter)]
     groups: list[dict[str, object]] = [{"params": decayed}]
     return [*groups, {"params": spared, "weight_decay": 0.0}] if spared else groups
 

@@ -1,0 +1,50 @@
+"""A smaller form of a network, described: fewer bits, trained with the rounding in place, or fewer channels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class CompressConfig(BaseModel):
+    """What is taken away from the network that is trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weights: Literal[8, 4, 2] | None = Field(
+        default=None, description="bits of the weights, rounded while they are trained; 2 means three values"
+    )
+    activations: Literal[8, 4] | None = Field(
+        default=None, description="bits of the activations, rounded while the network is trained"
+    )
+    ranges: Literal["learned", "minmax"] = Field(
+        default="learned", description="learned: step sizes are trained too (LSQ); minmax: taken from the values"
+    )
+    ends: Literal["8", "same", "full"] = Field(
+        default="8", description="weights of the first and last layer: 8 bits, the same as the others, or full precision"
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.weights is None and self.activations is None:
+            raise ValueError("says nothing to take away: give weights or activations")
+        return self
+
+    @property
+    def bits_of_ends(self) -> int | None:
+        if self.weights is None:
+            return None
+        return {"8": 8, "same": self.weights, "full": None}[self.ends]
+
+
+def compress(network: nn.Module, config: CompressConfig | None) -> None:
+    """Give this plain network the form that `config` describes, in place, before it is trained or its weights are read."""
+    if config is None:
+        return
+    from protege.models.quantised import Bits, quantise
+
+    quantise(network, Bits(config.weights, config.activations, config.bits_of_ends, config.ranges))

@@ -1,0 +1,128 @@
+"""Few bits: the grid, its gradients, and networks of every family rounded where a runtime merges layers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from protege.errors import ModelError
+from protege.models import MODELS, ModelConfig, build
+from protege.models.quantised import Bits, graph_of, quantise
+from protege.models.rounding import RoundedOutput, RoundedWeights, Step, largest, round_weights, rounded
+from protege.ship.formats.calibrate import calibrate
+from protege.ship.formats.freeze import frozen
+
+ONE_OF_EACH = ["resnet8", "resnet50", "wrn_16_1", "vgg8", "mobilenet_v2_half", "shufflenet_v1", "shufflenet_v2"]
+
+
+def test_values_go_to_the_nearest_point_and_no_further_than_the_ends() -> None:
+    values = torch.tensor([-9.0, -0.26, 0.0, 0.24, 0.26, 9.0])
+    assert rounded(values, torch.tensor(0.5), -2, 3).tolist() == [-1.0, -0.5, 0.0, 0.0, 0.5, 1.5]
+
+
+def test_the_step_has_the_gradient_of_the_paper() -> None:
+    """round(v/s) - v/s inside, the end's number outside; values inside pass their gradient on, others none."""
+    values = torch.tensor([0.3, -0.6, 5.0, -5.0], requires_grad=True)
+    step = torch.tensor(0.5, requires_grad=True)
+    rounded(values, step, -2, 3).backward(torch.ones(4))
+    inside = [round(0.6) - 0.6, round(-1.2) + 1.2]
+    assert step.grad is not None and values.grad is not None
+    assert step.grad.item() == pytest.approx(sum(inside) + 3 - 2, abs=1e-6)
+    assert values.grad.tolist() == [1, 1, 0, 0]
+
+
+@pytest.mark.parametrize(("bits", "levels"), [(8, 255), (4, 15), (2, 3)])
+@pytest.mark.parametrize("ranges", ["learned", "minmax"])
+def test_weights_have_no_more_values_than_their_bits_tell_apart(bits: int, levels: int, ranges: str) -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(64, 2, 3)
+    round_weights(layer, bits, ranges)  # type: ignore[arg-type]
+    assert isinstance(layer, RoundedWeights)
+    numbers, step = layer.whole_numbers()
+    assert numbers.abs().max() <= largest(bits) == levels // 2
+    torch.testing.assert_close(layer.rounded_weight(), numbers * step[:, None, None, None])
+
+
+def test_an_activation_keeps_zero_and_its_range() -> None:
+    part = RoundedOutput(8, "minmax").train()
+    part(torch.tensor([[-1.0, 3.0]]))
+    assert part(torch.zeros(1, 2)).tolist() == [[0, 0]]
+    part.eval()
+    values = torch.linspace(-1, 3, 101)
+    assert (part(values) - values).abs().max() <= part.step / 2 + 1e-6
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_a_network_of_each_family_computes_the_same_when_it_is_frozen(name: str) -> None:
+    """Batch norms gone, whole numbers as weights: only the last bits of sums may differ, and turn a rounding."""
+    network, images = prepared(name)
+    quantise(network, Bits())
+    calibrate(network, [images], "minmax")
+    plain, stored = frozen(network)
+    with torch.no_grad():
+        simulated, shipped = network(images), plain(images)
+    assert not any(isinstance(part, RoundedWeights | RoundedOutput) for part in plain.modules())
+    assert len(stored) == sum(isinstance(part, nn.Conv2d | nn.Linear) for part in plain.modules())
+    assert (simulated - shipped).norm() < 0.03 * simulated.norm()
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_eight_bits_are_near_the_network_that_they_come_from(name: str) -> None:
+    network, images = prepared(name)
+    with torch.no_grad():
+        before = network(images)
+        quantise(network, Bits())
+        calibrate(network, [images], "minmax")
+        after = network(images)
+    assert 0 < (before - after).norm() < 0.1 * before.norm()
+
+
+def prepared(name: str) -> tuple[nn.Module, Tensor]:
+    """A network with statistics of its own, so that its layers hand on numbers of a usual size."""
+    torch.manual_seed(0)
+    network, images = build(ModelConfig(name=name), 10), torch.randn(16, 3, 16, 16)
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = 1.0
+    network.train()(images)
+    return network.eval(), images
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_every_network_can_be_followed(name: str) -> None:
+    with torch.device("meta"):
+        network = build(ModelConfig(name=name), 10)
+    kinds = [node.op for node in graph_of(network).nodes]
+    assert kinds.count("call_module") > 8
+
+
+def test_a_network_that_depends_on_its_images_is_refused() -> None:
+    class Odd(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images if images.sum() > 0 else -images
+
+    with pytest.raises(ModelError, match="cannot be followed"):
+        quantise(Odd(), Bits())
+
+
+def test_ends_can_be_kept_in_more_bits_or_in_full() -> None:
+    for ends, bits in ((8, [8, 2, 8]), (2, [2, 2, 2]), (None, [None, 2, None])):
+        row = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Flatten(), nn.Linear(4, 2))
+        quantise(row, Bits(2, None, ends, "minmax"))
+        assert [getattr(row[place], "bits", None) for place in (0, 1, 3)] == bits
+
+
+def test_steps_are_told_from_weights_that_decay() -> None:
+    from protege.runs.config import OptimConfig
+    from protege.train.optim import build_optimizer
+
+    network = build(ModelConfig(name="resnet8"), 10)
+    quantise(network, Bits(ranges="learned"))
+    groups = build_optimizer(network, OptimConfig()).param_groups
+    assert all(isinstance(one, Step) for one in groups[1]["params"])
+    assert groups[1]["weight_decay"] == 0
+    assert len(groups[1]["params"]) == 10 + sum(isinstance(part, RoundedOutput) for part in network.modules())
+    assert math.isclose(groups[0]["weight_decay"], 5e-4)

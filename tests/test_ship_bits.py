@@ -1,0 +1,94 @@
+"""Students trained in few bits: part of a run's identity, resumed bit for bit, exported with the ranges they learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from ship_cases import TINY, trained
+
+from protege import data
+from protege.errors import ConfigError
+from protege.evaluate import predict, predictor_of
+from protege.runs import Run, read_weights
+from protege.runs.config import Place, check_run, run_id
+from protege.runs.process import stoppable
+from protege.ship import load
+from protege.ship.formats.build import Wanted
+from protege.ship.export import export
+
+
+def bits(weights: int | None, activations: int | None = 8, **other: object) -> dict[str, object]:
+    return {"weights": weights, "activations": activations, **other}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+def simulated(run: Run) -> np.ndarray:
+    images = data.load(run.config().data).heldout
+    assert images is not None
+    return predict(predictor_of(run, "final", torch.device("cpu")), images, torch.device("cpu")).numpy()
+
+
+def test_bits_are_part_of_a_runs_identity_and_nothing_is_where_none_are_asked_for() -> None:
+    plain = check_run({"model": "resnet8"})
+    few = check_run({"model": "resnet8", "compress": bits(8)})
+    fewer = check_run({"model": "resnet8", "compress": bits(4)})
+    assert len({run_id(one, "data", []) for one in (plain, few, fewer)}) == 3
+
+
+def test_saying_nothing_to_take_away_is_refused() -> None:
+    with pytest.raises(ConfigError, match="give weights or activations"):
+        check_run({"model": "resnet8", "compress": {"ends": "full"}})
+
+
+@pytest.mark.parametrize("weights", [8, 4, 2])
+def test_the_file_keeps_the_trained_ranges_and_packs_its_weights(folder: Path, weights: int) -> None:
+    run = trained(folder, compress=bits(weights))
+    made = export(run, Place(runs=folder, device="cpu"), Wanted(precision="int8"))
+    images = data.load(run.config().data).heldout
+    assert images is not None
+    shipped = load(made.path).runtime.logits(images.pixels.numpy())
+    before = simulated(run)
+    assert np.abs(shipped - before).mean() < 0.02 * np.abs(before).mean()
+    assert made.bits == sorted({weights, 8})
+    stored = sum(numpy_helper.to_array(one).nbytes for one in onnx.load(made.path).graph.initializer)
+    assert stored < 78_000 * weights / 8 + 12_000
+
+
+def test_four_bit_activations_have_sixteen_values(folder: Path) -> None:
+    run = trained(folder, compress=bits(4, 4))
+    made = export(run, Place(runs=folder, device="cpu"), Wanted(precision="int8"))
+    images = data.load(run.config().data).heldout
+    assert images is not None
+    shipped, before = load(made.path).runtime.logits(images.pixels.numpy()), simulated(run)
+    assert np.abs(shipped - before).mean() < 0.05 * np.abs(before).mean()
+
+
+def test_a_student_in_few_bits_can_be_taught_and_can_teach(folder: Path) -> None:
+    teacher = trained(folder, seed=5)
+    taught = trained(folder, compress=bits(8), teacher=teacher.path, method="kd")
+    again = trained(folder, teacher=taught.path, method={"name": "at"}, compress=bits(4))
+    assert again.finished
+
+
+def test_a_full_precision_file_of_a_rounded_student_is_refused(folder: Path) -> None:
+    run = trained(folder, compress=bits(8))
+    with pytest.raises(ConfigError, match="--precision int8"):
+        export(run, Place(runs=folder), Wanted(precision="fp16"))
+
+
+def test_training_starts_from_weights_that_were_trained_in_full(folder: Path) -> None:
+    full = trained(folder)
+    run = trained(folder, model={"name": "resnet8", "weights": str(full.weights_file())}, compress=bits(8))
+    assert run.finished
+    assert run.id != full.id
+
+
