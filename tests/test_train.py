@@ -83,9 +83,10 @@ FULL: dict[str, Any] = {
     },
     "views": "cutmix",
 }
+FEW_BITS = {"compress": {"weights": 4, "activations": 8}}
 
 
-@pytest.mark.parametrize("description", [{}, FULL], ids=["plain", "everything"])
+@pytest.mark.parametrize("description", [{}, FULL, FEW_BITS], ids=["plain", "everything", "few bits"])
 @pytest.mark.parametrize("how", ["crash", "stop"])
 def test_broken_off_after_any_step_it_ends_bit_equal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, description: dict[str, Any], how: str

@@ -25,7 +25,8 @@ class CompressConfig(BaseModel):
         default="learned", description="learned: step sizes are trained too (LSQ); minmax: taken from the values"
     )
     ends: Literal["8", "same", "full"] = Field(
-        default="8", description="weights of the first and last layer: 8 bits, the same as the others, or full precision"
+        default="8",
+        description="weights of the first and last layer: 8 bits, the same as the others, or full precision",
     )
 
     @model_validator(mode="after")

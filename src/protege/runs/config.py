@@ -181,7 +181,9 @@ def run_id(config: RunConfig, fingerprint: str, teachers: Sequence[str]) -> str:
     unsaid = {} if config.compress else {"compress": True}
     described = {
         "format": 1,
-        "config": config.model_dump(mode="json", exclude={"data": True, "teacher": True, "model": {"weights"}, **unsaid}),
+        "config": config.model_dump(
+            mode="json", exclude={"data": True, "teacher": True, "model": {"weights"}, **unsaid}
+        ),
         "weights": None if config.model.weights is None else digest(Path(config.model.weights)),
         "code": code_of(config.method),  # of a method from outside; ours are fixed by their names
         "data": fingerprint,
