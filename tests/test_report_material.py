@@ -79,7 +79,7 @@ def test_held_out_evaluations_stand_in_while_the_test_set_is_sealed(tmp_path: Pa
     for one in sealed.rows("kd"):
         folder = tmp_path / one.path / "evaluations"
         (folder / "test.json").unlink()
-        record = {"split": "heldout", "images": 30, "final": evaluation(one.seed or 0)}
+        record = {"run": one.id, "split": "heldout", "images": 30, "teachers": [], "final": evaluation(one.seed or 0)}
         (folder / "heldout.json").write_text(json.dumps(record))
     material = collect(sealed, tmp_path)
     assert material.split == "heldout"
