@@ -69,6 +69,32 @@ def test_folding_leaves_logits_and_features_as_they_were(name: str) -> None:
         torch.testing.assert_close(folded_features[stage], feature, atol=1e-3, rtol=1e-3)
 
 
+class Deep(nn.Module):
+    """A deep stem, as many have it: a container that ends in a convolution whose norm lies outside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 5, 3))
+        self.tail = nn.Sequential(nn.BatchNorm2d(5), nn.ReLU(), nn.Conv2d(5, 6, 3), nn.BatchNorm2d(6))
+        self.fc = nn.Linear(6, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc(self.tail(self.stem(images)).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("path", "gone"), [("stem", 2), ("tail:input", 2), ("tail", 3), ("stem:input", 3), ("tail.2", 2)]
+)
+def test_a_stage_that_ends_between_a_convolution_and_its_norm_stays_what_it_was(path: str, gone: int) -> None:
+    """Of the three norms, those that lie on one side of what is read are folded all the same."""
+    network = Network(lived_in(Deep()), {"stage1": path}, "fc")
+    folded = fold_batchnorm(network)
+    assert norms(network) - norms(folded) == gone
+    with torch.no_grad():
+        stages = [one(images(), ("stages",))[1]["stage1"] for one in (network, folded)]
+    torch.testing.assert_close(stages[0], stages[1])
+
+
 def test_folding_is_a_copy_in_evaluation_mode() -> None:
     network = build(ModelConfig(name="resnet8"), 10).train()
     before = {name: value.clone() for name, value in network.state_dict().items()}

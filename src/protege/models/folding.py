@@ -25,9 +25,22 @@ def fold_batchnorm(module: M) -> M:
     folded = copy.deepcopy(module).eval()
     network, kept = (folded.module, read_paths(folded)) if isinstance(folded, Network) else (folded, set[str]())
     for convolution, norm in proven_pairs(network):
-        if not {convolution, norm + ENTERS} & kept:
+        if not between(convolution, norm, kept):
             fold(network, convolution, norm)
     return folded
+
+
+def between(convolution: str, norm: str, kept: set[str]) -> bool:
+    """Whether what is read may be what the convolution hands to its norm: at either, or where a part that holds only one of them ends."""
+
+    def apart(path: str) -> bool:
+        place = path.removesuffix(ENTERS)
+        holds_first, holds_second = (
+            inside == place or inside.startswith(f"{place}.") for inside in (convolution, norm)
+        )
+        return (holds_second if path.endswith(ENTERS) else holds_first) and not (holds_first and holds_second)
+
+    return any(map(apart, kept))
 
 
 def read_paths(network: Network) -> set[str]:
