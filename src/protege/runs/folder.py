@@ -15,19 +15,18 @@ runs/ledger.jsonl          every reading of a test set
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from protege.data.files import content_of, is_file, is_folder, is_there
+from protege.data.files import content_of, is_folder, is_there
 from protege.errors import RunError, suggest
 from protege.methods import Method
 from protege.methods.consent import recorded, unread
-from protege.runs import records
+from protege.runs import locking, records
 from protege.runs.config import RunConfig, check_run
 from protege.runs.files import Tensors, append_line, read_json, read_lines, read_weights, write_json, write_weights
 
@@ -137,34 +136,19 @@ def start(root: Path, run_id: str, record: Mapping[str, Any]) -> Run:
     return run
 
 
-@contextlib.contextmanager
-def locked(run: Run, wait: bool) -> Iterator[None]:
-    """Only one process works on a run. The lock goes with the process, however it ends."""
-    lock = run.path / "lock"
-    if is_there(lock) and not is_file(lock):
-        raise RunError(f"{lock} is not a file. Remove it.")
-    with lock.open("a+", errors="replace") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError as error:
-            file.seek(0)
-            owner = file.read(200).strip() or "another process"
-            raise RunError(
-                f"{run.path} is being trained by {owner}. Wait for it (--wait), or stop it first."
-            ) from error
-        file.seek(0)
-        file.truncate()
-        file.write(f"process {os.getpid()} on {os.uname().nodename}")
-        file.flush()
-        yield
+def locked(run: Run, wait: bool) -> contextlib.AbstractContextManager[None]:
+    """Only one process works on a run."""
+    return locking.locked(run.path, wait)
 
 
 def save_checkpoint(run: Run, tensors: Tensors, state: Mapping[str, Any]) -> None:
     """Replaces the checkpoint; the one before is kept beside it."""
     if run.checkpoint_file.exists():
-        with contextlib.suppress(FileNotFoundError):
-            run.previous_checkpoint_file.unlink()
-        os.link(run.checkpoint_file, run.previous_checkpoint_file)
+        run.previous_checkpoint_file.unlink(missing_ok=True)
+        try:
+            os.link(run.checkpoint_file, run.previous_checkpoint_file)
+        except OSError:  # no links here (exFAT, some network drives): for a moment there is only the one before
+            run.checkpoint_file.rename(run.previous_checkpoint_file)
     write_weights(run.checkpoint_file, tensors, {**state, "run": run.id})
 
 

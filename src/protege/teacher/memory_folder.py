@@ -17,6 +17,7 @@ import numpy as np
 
 from protege.data.files import content_of, is_folder, opened
 from protege.errors import RunError, suggest
+from protege.runs.locking import flock
 from protege.runs.records import MemoryRecord, record_of
 from protege.teacher.memory_files import PAGE, PLACES
 
@@ -153,7 +154,7 @@ def storing(root: Path) -> Iterator[None]:
     """Only one process at a time stores something in `root`."""
     descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        flock(descriptor, fcntl.LOCK_EX)  # where there are no locks, checksums tell what two processes wrote at once
         yield
     finally:
         os.close(descriptor)
@@ -166,7 +167,7 @@ def take_into_use(folder: Path) -> int:
         with contextlib.suppress(FileNotFoundError):  # dropped just now
             descriptor = os.open(folder / IN_USE, os.O_RDWR | os.O_CREAT, 0o644)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_SH)
+                flock(descriptor, fcntl.LOCK_SH)
                 if os.path.samestat(os.fstat(descriptor), (folder / IN_USE).stat()):
                     return descriptor
             except BaseException:
