@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from protege.cli import main
+from protege.cli.options import given_fields
 
 TINY = [
     "--data",
@@ -220,3 +221,17 @@ def test_the_version_is_printed(protege: Command) -> None:
     from protege import __version__
 
     assert protege("--version").out.strip() == __version__
+
+
+@pytest.mark.parametrize(
+    ("path", "typed", "meant"),
+    [
+        ("seed", "010", 10),
+        ("teacher", "12345678", "12345678"),
+        ("teacher", "012e4", "012e4"),
+        ("teacher", "[a, 7b]", ["a", "7b"]),
+    ],
+)
+def test_digits_are_what_people_mean_by_them(path: str, typed: str, meant: object) -> None:
+    """YAML reads 010 as eight, and the end of an id as a number."""
+    assert dict(given_fields([f"--{path}", typed], [path], [])) == {path: meant}

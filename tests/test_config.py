@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from protege.errors import ConfigError
-from protege.runs.config import RunConfig, check_run, merge, read_yaml, run_id
+from protege.runs.config import OptimConfig, RunConfig, check_run, merge, read_yaml
+from protege.runs.identity import run_id
 
 
 def identity(description: dict[str, object], fingerprint: str = "data", teachers: tuple[str, ...] = ()) -> str:
-    return run_id(check_run(description), fingerprint, teachers)
+    return run_id(check_run(description), fingerprint, teachers, Path("nowhere"))
 
 
 def test_plain_names_stand_for_sections() -> None:
@@ -98,6 +99,33 @@ def test_data_and_teachers_are_in_the_id_by_what_they_are() -> None:
     assert identity(taught, teachers=("run:a:final",)) == identity(
         {"teacher": "elsewhere/a"}, teachers=("run:a:final",)
     )
+
+
+@pytest.mark.parametrize(
+    ("field", "typed", "meant"),
+    [
+        ("optim.milestones", "150,180", (150, 180)),
+        ("optim.milestones", 150, (150,)),
+        ("optim.betas", "0.9,0.95", (0.9, 0.95)),
+        ("views.scale", "0.2, 1", (0.2, 1.0)),
+        ("views.ratio", [1, 2], (1.0, 2.0)),
+    ],
+)
+def test_lists_are_read_as_people_type_them(field: str, typed: object, meant: object) -> None:
+    section, name = field.split(".")
+    assert getattr(getattr(check_run(merge({}, field, typed)), section), name) == meant
+
+
+def test_what_is_not_given_fits_the_optimiser_and_the_length() -> None:
+    def optim(**given: object) -> OptimConfig:
+        return check_run({"optim": given}).optim
+
+    assert (optim(optimizer="adamw").weight_decay, optim().weight_decay) == (0.05, 5e-4)
+    assert optim(optimizer="adamw", weight_decay=0.01).weight_decay == 0.01
+    assert optim(schedule="multistep", epochs=240).milestones == (150, 180, 210)
+    assert optim(schedule="multistep", epochs=30).milestones == (19, 22, 26)
+    assert optim(schedule="multistep", epochs=30, milestones=[10]).milestones == (10,)
+    assert optim(epochs=30).milestones == OptimConfig().milestones  # not looked at, and so not moved
 
 
 def test_adamw_has_a_rate_of_its_own() -> None:

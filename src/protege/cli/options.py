@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,7 @@ def given_fields(arguments: list[str], known: list[str], flags: list[str]) -> It
             options = ["--" + other.replace("_", "-") for other in (*known, *flags)]
             problems.append(f"there is no option --{name}.{suggest('--' + name, options)}")
             continue
-        yield path, _value(value)
+        yield path, _value(path, value)
     if problems:
         raise ConfigError(*problems) if len(problems) == 1 else ConfigError(f"{len(problems)} mistakes:", *problems)
 
@@ -46,11 +47,15 @@ def _below_a_method(path: str) -> bool:
     return path.startswith(("method.", "model.stages.", "teacher.model.stages."))
 
 
-def _value(text: str) -> Any:
+def _value(path: str, text: str) -> Any:
+    """As in a YAML file, but 010 is ten, and a teacher whose id ends in digits is no number."""
+    if re.fullmatch(r"[+-]?0\d{1,18}", text) and path != "teacher":
+        return int(text)
     try:
-        return plain(text)
+        value = plain(text)
     except ValueError:
         return text  # a word, as far as it goes
+    return text if path == "teacher" and not isinstance(value, list | dict | None) else value
 
 
 def describe(file: Path | None, arguments: list[str], flags: list[str]) -> RunConfig:

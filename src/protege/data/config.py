@@ -17,13 +17,15 @@ from protege.errors import suggest
 DATASETS: dict[str, Callable[..., Any]] = {}  # filled by the package, which every import of this file has gone through
 
 
-def _separated(value: object) -> object:
-    """Lets a command line say `apple,bear` where a file says [apple, bear]."""
-    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+def separated(value: object) -> object:
+    """Lets a command line say `apple,bear` where a file says [apple, bear], and `150` for a list of one."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(","))
+    return (value,) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-Triple = Annotated[tuple[float, float, float], BeforeValidator(_separated)]
-Classes = Annotated[tuple[int | str, ...], BeforeValidator(_separated)]
+Triple = Annotated[tuple[float, float, float], BeforeValidator(separated)]
+Classes = Annotated[tuple[int | str, ...], BeforeValidator(separated)]
 
 
 class DataConfig(Fields):

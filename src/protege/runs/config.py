@@ -1,7 +1,7 @@
-"""A run described completely, and its id.
+"""A run described completely.
 
 Every field here can change what comes out; what cannot (folders, device, threads, display) is in `Place`, outside.
-So the id of a run is the hash of its description, with the data's fingerprint and the teachers' identities in it.
+So the id of a run (`identity.py`) is the hash of its description, with the data's fingerprint and the teachers' identities in it.
 """
 
 from __future__ import annotations
@@ -9,19 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
-from protege.data.config import DataConfig
+from protege.data.config import DataConfig, separated
 from protege.data.fields import Fields
 from protege.data.files import content_of, opened
 from protege.errors import ConfigError, quoted, suggest
 from protege.methods import Method, parse_method
-from protege.methods import fingerprint as code_of
 from protege.methods.lookup import Unread
 from protege.methods.supervised import Supervised
 from protege.models.compression import CompressConfig
@@ -40,6 +38,9 @@ class Described(Fields):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+MILESTONES = (5 / 8, 3 / 4, 7 / 8)  # of all epochs: 150, 180 and 210 of the usual 240
+
+
 class OptimConfig(Described):
     """How the student's weights are changed."""
 
@@ -50,15 +51,20 @@ class OptimConfig(Described):
     lr: float = Field(default=0.1, gt=0, description="peak learning rate (0.1 for sgd, 0.001 for adamw unless given)")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd")
     nesterov: bool = Field(default=False, description="Nesterov's momentum, of sgd")
-    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="running means of adamw")
-    weight_decay: float = Field(default=5e-4, ge=0, description="pull of every weight towards zero")
+    betas: Annotated[tuple[float, float], BeforeValidator(separated)] = Field(
+        default=(0.9, 0.999), description="running means of adamw"
+    )
+    weight_decay: float = Field(
+        default=5e-4, ge=0, description="pull of every weight towards zero (5e-4 for sgd, 0.05 for adamw unless given)"
+    )
     decay_norms: bool = Field(default=True, description="decay the weights of norms and all biases as well")
     schedule: Literal["cosine", "multistep", "step", "linear", "constant"] = Field(
         default="cosine", description="of the learning rate"
     )
     schedule_every: Literal["step", "epoch"] = Field(default="step", description="how often the learning rate moves")
-    milestones: tuple[int, ...] = Field(
-        default=(150, 180, 210), description="epochs at which `multistep` multiplies the rate"
+    milestones: Annotated[tuple[int, ...], BeforeValidator(separated)] = Field(
+        default=(150, 180, 210),
+        description="epochs at which `multistep` multiplies the rate (5/8, 3/4 and 7/8 of all unless given)",
     )
     step_epochs: int = Field(default=30, ge=1, description="epochs between the drops of `step`")
     decay_factor: float = Field(default=0.1, gt=0, le=1, description="what `multistep` and `step` multiply the rate by")
@@ -77,10 +83,15 @@ class OptimConfig(Described):
 
     @model_validator(mode="before")
     @classmethod
-    def _rate_of_the_optimizer(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("lr") is None:
-            given = {**given, "lr": 1e-3 if given.get("optimizer") == "adamw" else 0.1}
-        return given
+    def _usual_with_the_optimizer_and_the_length(cls, given: Any) -> Any:
+        """What is not given, and depends on what is."""
+        if not isinstance(given, dict):
+            return given
+        usual: dict[str, Any] = {"lr": 1e-3, "weight_decay": 0.05} if given.get("optimizer") == "adamw" else {"lr": 0.1}
+        epochs = given.get("epochs", cls.model_fields["epochs"].default)
+        if given.get("schedule") == "multistep" and isinstance(epochs, int):
+            usual["milestones"] = tuple(dict.fromkeys(max(1, round(share * epochs)) for share in MILESTONES))
+        return given | {name: value for name, value in usual.items() if given.get(name) is None}
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -174,23 +185,6 @@ class RunConfig(Described):
                 f"method {self.method.name} listens to no teacher: leave --teacher out, or choose another method"
             )
         return self
-
-
-def run_id(config: RunConfig, fingerprint: str, teachers: Sequence[str]) -> str:
-    """`<model>-<method>-<hash>`: the same for the same outcome, whatever the folders' names."""
-    unsaid = {} if config.compress else {"compress": True}
-    described = {
-        "format": 1,
-        "config": config.model_dump(
-            mode="json", exclude={"data": True, "teacher": True, "model": {"weights"}, **unsaid}
-        ),
-        "weights": None if config.model.weights is None else digest(Path(config.model.weights)),
-        "code": code_of(config.method),  # of a method from outside; ours are fixed by their names
-        "data": fingerprint,
-        "teachers": list(teachers),
-    }
-    name = "-".join(re.sub(r"[^\w.]+", "_", part) for part in (config.model.name, config.method.name))
-    return f"{name}-{hashlib.sha256(canonical(described).encode()).hexdigest()[:12]}"
 
 
 def digest(path: Path) -> str:
@@ -343,7 +337,11 @@ class Place(Described):
     )
     checkpoint_seconds: float = Field(default=30.0, ge=0, description="between checkpoints")
     memory_dir: Path | None = Field(default=None, description="folder of what teachers said (else RUNS/memory)")
-    memory_limit: float | None = Field(default=None, gt=0, description="gigabytes that this folder may grow to")
+    memory_limit: float | None = Field(
+        default=None,
+        gt=0,
+        description="gigabytes that this folder may grow to (else a tenth of the free disk more, but not above 20)",
+    )
     wait: bool = Field(default=False, description="wait for another process on the same run instead of refusing")
     quiet: bool = Field(default=False, description="no progress display")
 

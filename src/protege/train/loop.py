@@ -18,17 +18,19 @@ from torch import Tensor
 from protege import data, runs
 from protege.data.base import Splits
 from protege.errors import Stopped
-from protege.evaluate import Predictor, predict, score
+from protege.evaluate import Predictor, accuracy_and_nll, predict
 from protege.methods.base import Outputs, Shapes
 from protege.models import EXTERNAL, build, check
-from protege.runs.config import Place, RunConfig, check_run, run_id
+from protege.runs.config import Place, RunConfig, check_run
 from protege.runs.display import TrainingDisplay
 from protege.runs.hardware import device_of
+from protege.runs.identity import run_id
 from protege.runs.process import settle, stoppable
 from protege.teacher import recall, speaking
 from protege.teacher.sources import Source, identify, refuse_any_leak
 from protege.train.arithmetic import Chosen, choose, record, recorded
-from protege.train.divergence import CHECKED_EVERY, Watch
+from protege.train.divergence import Watch
+from protege.train.hints import hints
 from protege.train.learner import Learner
 from protege.train.lessons import Lessons, Shown
 from protege.train.record import Record, described
@@ -51,7 +53,8 @@ def plan(config: RunConfig, place: Place) -> Plan:
     check(config.model)
     sources = tuple(identify(config.teacher, place.runs))
     fingerprint = data.fingerprint(config.data, place.data_dir)
-    return Plan(config, run_id(config, fingerprint, [source.identity for source in sources]), sources)
+    identities = [source.identity for source in sources]
+    return Plan(config, run_id(config, fingerprint, identities, place.runs), sources)
 
 
 def train(run: RunConfig | Mapping[str, Any], place: Place | None = None) -> runs.Run:
@@ -95,7 +98,7 @@ class Training:
         views = Views(config.views, splits.train.pixels.shape[-1])
         self.lessons = Lessons(config, self.images, views, self.device, self.teacher, self._asked)
         self.rhythm = self.lessons.rhythm
-        self.state = State.fresh(self._learner(), config.optim)
+        self.state = State.fresh(self._learner(), config)
         self.display = TrainingDisplay(run.id, str(run.path), config.optim.epochs, len(self.images), place.quiet)
         self.arithmetic = begun or self._choose()
         self.step = Step(config, self.rhythm, splits.mean, splits.std, self.arithmetic.student)
@@ -112,7 +115,8 @@ class Training:
             self.record.finish(self.state, self.lessons.memory.asked if self.lessons.memory else None)
 
     def train_epoch(self) -> None:
-        state, started = self.state, time.perf_counter()
+        state = self.state
+        self._since = time.perf_counter() - state.begun_seconds
         state.learner.train()
         for shown, said in self.lessons.of_epoch(state.epoch, start=state.batch):
             self.train_batch(shown, said)
@@ -120,15 +124,13 @@ class Training:
                 self._stop_if_asked()
                 if state.batch < self.rhythm.batches and self.record.is_due():
                     self.save()
-        self.watch.check(state)  # this waits for the device, so that the clock tells all of the epoch
-        self.end_epoch(time.perf_counter() - started)
+        self.watch.whole(state)  # this waits for the device, so that the clock tells all of the epoch
+        self.end_epoch(time.perf_counter() - self._since)
 
     def train_batch(self, shown: Shown, said: Outputs) -> None:
         self.step(self.state, shown, said)
         self.display.trained(self.state.epoch, len(shown.pixels))
-        every = CHECKED_EVERY[self.device.type]
-        if self.state.batch % every == 0:
-            self.watch.check(self.state, newest=every)
+        self.watch.after_batch(self.state)
 
     def end_epoch(self, seconds: float) -> None:
         state = self.state
@@ -138,11 +140,13 @@ class Training:
         self.display.epoch_done(self.record.epoch(state, self.step.rate(state), seconds, heldout))
         state.seconds += seconds
         state.next_epoch()
+        self._since = time.perf_counter()
         if last or self.stop.is_set() or self.record.is_due():
             self.save()
 
     def save(self) -> None:
-        self.watch.check(self.state)
+        self.watch.whole(self.state)
+        self.state.begun_seconds = time.perf_counter() - self._since
         self.record.save(self.state)
 
     def _stop_if_asked(self) -> None:
@@ -162,10 +166,11 @@ class Training:
         state, heldout = self.state, self.splits.heldout
         assert heldout is not None
         with state.final_weights():
-            found = score(predict(self.predictor(), heldout, self.device), heldout.labels)
-            if found.accuracy > state.best.accuracy:
-                state.best = Best(state.epoch, found.accuracy, state.weights())
-        return {"heldout_accuracy": found.accuracy, "heldout_nll": found.nll}
+            accuracy, nll = accuracy_and_nll(predict(self.predictor(), heldout, self.device), heldout.labels)
+            self.watch.scores(state, nll)
+            if accuracy > state.best.accuracy:
+                state.best = Best(state.epoch, accuracy, state.weights())
+        return {"heldout_accuracy": accuracy, "heldout_nll": nll}
 
     def predictor(self) -> Predictor:
         learner = self.state.learner
@@ -174,6 +179,8 @@ class Training:
     # ---- before the first step ----
 
     def _begin(self) -> None:
+        for hint in hints(self.config, self.splits.train.pixels.shape[-1]):
+            self.display.say(f"note: {hint}")
         if self.teacher:
             self.lessons.memory = recall.remembered(
                 self.teacher, self.config, self.splits, self.images, self.place, self.display.say
@@ -189,9 +196,7 @@ class Training:
     def _learner(self) -> Learner:
         taught_by = self.teacher.shapes() if self.teacher else Shapes(0)
         learner = Learner.fresh(self.config, self.splits, taught_by).to(self.device)
-        if self.device.type == "cpu" or self.config.optim.precision != "fp32":
-            learner = learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return learner
+        return learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as images are, in every precision
 
     def _choose(self) -> Chosen:
         student, batches = self.state.learner.student, self.config.optim.epochs * self.rhythm.batches

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
+from protege.data.config import separated
 from protege.data.fields import Fields
 from protege.errors import suggest
 
@@ -17,6 +18,7 @@ SHORTHANDS: dict[str, dict[str, object]] = {
     "randaugment": {"policy": "randaugment"},
     "trivialaugment": {"policy": "trivialaugment"},
 }
+Range = Annotated[tuple[float, float], BeforeValidator(separated)]
 
 
 class ViewsConfig(Fields):
@@ -31,8 +33,8 @@ class ViewsConfig(Fields):
     flip: bool = Field(
         default=True, description="mirror every second image, left to right; wrong for digits and letters"
     )
-    scale: tuple[float, float] = Field(default=(0.08, 1.0), description="share of the area in a box, for crop resized")
-    ratio: tuple[float, float] = Field(default=(3 / 4, 4 / 3), description="width : height of a box, for crop resized")
+    scale: Range = Field(default=(0.08, 1.0), description="share of the area in a box, for crop resized")
+    ratio: Range = Field(default=(3 / 4, 4 / 3), description="width : height of a box, for crop resized")
     policy: Literal["none", "randaugment", "trivialaugment"] = Field(
         default="none", description="operations on colour and shape"
     )

@@ -13,7 +13,8 @@ from typing import Any, Literal, final
 from protege import data
 from protege.errors import ConfigError, RunError
 from protege.models.config import ModelConfig
-from protege.runs.config import Place, RunConfig, TeacherConfig, canonical, run_id
+from protege.runs.config import Place, RunConfig, TeacherConfig, canonical
+from protege.runs.identity import run_id
 from protege.study.question.arms import Cell, Configuration, cells, teacher_config
 from protege.study.question.schema import Scale, Study, Values
 from protege.teacher import sources
@@ -153,7 +154,8 @@ class Plan:
         self, config: RunConfig, seed: int, lineup: tuple[Tutor, ...], role: Role, place: str, values: dict[str, Any]
     ) -> PlannedRun:
         complete = config.model_copy(update={"seed": seed, "teacher": tuple(tutor.config for tutor in lineup)})
-        identity = run_id(complete, self._fingerprint(config), [tutor.identity for tutor in lineup])
+        taught_by = [tutor.identity for tutor in lineup]
+        identity = run_id(complete, self._fingerprint(config), taught_by, self.place.runs)
         return PlannedRun(identity, complete, role, place, values, lineup)
 
     def _fingerprint(self, config: RunConfig) -> str:

@@ -1,0 +1,100 @@
+"""The id of a run: the same for the same outcome, and found again where it was made under an earlier rule.
+
+What cannot change the outcome is not in the id: a field that this description does not use counts as its default, and a method
+from a file counts by its class and its code, wherever the file lies. A run that was begun before this rule keeps its id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from protege.methods import fingerprint as code_of
+from protege.runs.config import RunConfig, canonical, digest
+
+RECORD = "run.json"  # what a folder holds from the moment on that a run was begun there
+
+
+def run_id(config: RunConfig, fingerprint: str, teachers: Sequence[str], root: Path) -> str:
+    """`<model>-<method>-<hash>`; that of the earlier rule, if `root` has the run so. `fingerprint` is the data's."""
+    now = _hashed(config, plainly(config), fingerprint, teachers)
+    plain = _hashed(config, _told(config), fingerprint, teachers)
+    return plain if not (root / now / RECORD).is_file() and (root / plain / RECORD).is_file() else now
+
+
+def _told(config: RunConfig) -> dict[str, Any]:
+    """Without what counts by its contents, and without a part that came later and is not used."""
+    later = {} if config.compress else {"compress": True}
+    return config.model_dump(mode="json", exclude={"data": True, "teacher": True, "model": {"weights"}, **later})
+
+
+def _hashed(config: RunConfig, told: dict[str, Any], fingerprint: str, teachers: Sequence[str]) -> str:
+    described = {
+        "format": 1,
+        "config": told,
+        "weights": None if config.model.weights is None else digest(Path(config.model.weights)),
+        "code": code_of(config.method),  # of a method from outside; ours are fixed by their names
+        "data": fingerprint,
+        "teachers": list(teachers),
+    }
+    name = "-".join(re.sub(r"[^\w.]+", "_", part) for part in (told["model"]["name"], told["method"]["name"]))
+    return f"{name}-{hashlib.sha256(canonical(described).encode()).hexdigest()[:12]}"
+
+
+def plainly(config: RunConfig) -> dict[str, Any]:
+    """The description with nothing in it that cannot change the outcome."""
+    told = _told(config)
+    for path in unused(config):
+        section, _, field = path.rpartition(".")
+        (told[section] if section else told)[field] = _default(config, section, field)
+    told["method"] = _without_places(told["method"])
+    return told
+
+
+def unused(config: RunConfig) -> set[str]:
+    """Fields that this description gives but does not look at."""
+    optim, views = config.optim, config.views
+    when = {
+        "optim.milestones": optim.schedule != "multistep",
+        "optim.step_epochs": optim.schedule != "step",
+        "optim.decay_factor": optim.schedule not in ("multistep", "step"),
+        "optim.floor_lr": optim.schedule not in ("cosine", "linear"),
+        "optim.schedule_every": optim.schedule
+        not in ("cosine", "linear"),  # the others move at whole epochs, or not at all
+        "optim.betas": optim.optimizer != "adamw",
+        "optim.momentum": optim.optimizer != "sgd",
+        "optim.nesterov": optim.optimizer != "sgd",
+        "remember": not config.teacher or set(config.method.wants()) != {"logits"},
+        "views.padding": views.crop != "pad",
+        "views.scale": views.crop != "resized",
+        "views.ratio": views.crop != "resized",
+        "views.policy_ops": views.policy != "randaugment",
+        "views.policy_magnitude": views.policy != "randaugment",
+        "views.mix_concentration": views.mix == "none",
+        "views.mix_probability": views.mix == "none",
+        "views.seed": views.seed == config.seed,  # which it is anyway
+        "model.stem": config.model.stem == "cifar",  # likewise
+    }
+    return {path for path, is_unused in when.items() if is_unused}
+
+
+def _default(config: RunConfig, section: str, field: str) -> Any:
+    described: BaseModel = getattr(config, section) if section else config
+    default = type(described).model_fields[field].default
+    return list(default) if isinstance(default, tuple) else default
+
+
+def _without_places(described: Any) -> Any:
+    """`folder/mine.py:Mine` as `Mine`, in sums of methods too."""
+    if isinstance(described, list):
+        return [_without_places(part) for part in described]
+    if not isinstance(described, dict):
+        return described
+    found = {key: _without_places(value) for key, value in described.items()}
+    place, colon, kind = str(found.get("name", "")).rpartition(":")
+    return found | {"name": kind} if colon and place.endswith(".py") else found
