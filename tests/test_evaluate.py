@@ -14,7 +14,7 @@ from torch import Tensor
 
 from protege import runs as folders
 from protege.errors import DataError, RunError
-from protege.evaluate import compare, evaluate, fidelity, fit_temperature, logits_of, score
+from protege.evaluate import accuracy_and_nll, compare, evaluate, fidelity, fit_temperature, logits_of, score
 from protege.runs.config import Place, TeacherConfig, check_run
 from protege.train import train
 
@@ -188,3 +188,22 @@ def test_two_arms_are_compared_seed_by_seed(place: Place) -> None:
     ]
     assert f"{sum(differences) / 2:+.2f} points" in said.sentence
     assert "2 pairs of seeds" in said.sentence
+
+
+def test_arms_of_other_seeds_are_not_paired(place: Place) -> None:
+    short = SHORT | {"optim": {"epochs": 1, "batch_size": 64}}
+    arms = [[train(short | {"seed": seed}, place) for seed in seeds] for seeds in ((5, 6), (6, 7))]
+    assert "pairs" not in compare(*arms).sentence
+
+
+def test_arms_without_held_out_images_are_not_compared(place: Place) -> None:
+    none = SHORT | {"optim": {"epochs": 1, "batch_size": 64}, "data": SHORT["data"] | {"heldout": 0}}
+    run = train(none, place)
+    with pytest.raises(RunError, match=f"{run.id} held no images out"):
+        compare([run], [run])
+
+
+def test_the_two_numbers_of_an_epoch_are_those_of_the_scores() -> None:
+    logits, labels = torch.randn(50, 7, generator=torch.Generator().manual_seed(0)), torch.arange(50) % 7
+    found = score(logits, labels)
+    assert accuracy_and_nll(logits, labels) == (found.accuracy, found.nll)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from protege import data
 from protege import runs as folders
 from protege.errors import ConfigError
 from protege.runs.config import Place, check_run
+from protege.runs.hardware import fp32_on
 from protege.teacher import recall, sources, speaking
 from protege.teacher.memory_folder import overview
+from protege.teacher.speaking import Teacher
 from protege.train import train
 from protege.views import Views, normalise
 
@@ -143,6 +146,68 @@ def test_a_teacher_warmed_ahead_is_not_asked_in_training(root: Path, taught_by: 
     assert train(config, place(root, tmp_path)).result()["teacher_asked"] == 0
     (*_, again) = recall.warm(config, place(root, tmp_path), False, print)
     assert again.asked == 0
+
+
+def test_asking_ahead_computes_as_the_run_will(
+    root: Path, taught_by: folders.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One teacher, deterministic kernels, and the threads that were asked for."""
+    seen = []
+    load = speaking.load
+
+    def look(*args: Any) -> Teacher:
+        seen.append((torch.get_num_threads(), torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark))
+        return load(*args)
+
+    monkeypatch.setattr(speaking, "load", look)
+    torch.set_num_threads(2)
+    torch.backends.cudnn.deterministic = False
+    list(
+        recall.warm(
+            check_run(SHORT | {"teacher": str(taught_by.path), "seed": 13}), place(root, tmp_path), False, print
+        )
+    )
+    assert seen == [(1, True, False)]
+
+
+def test_what_one_kind_of_gpu_said_is_not_what_another_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convolutions in fp32 have mantissas of 23 bits on a V100 and of 10 on an A100."""
+    said = []
+    for capability in ((7, 0), (8, 0), (9, 0)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, found=capability: found)
+        said.append(fp32_on(torch.device("cuda", 1)))
+    assert said == ["cuda 7.0", "cuda 8.0, convolutions in tf32", "cuda 9.0, convolutions in tf32"]
+    assert fp32_on(torch.device("cpu")) == "cpu"
+
+
+def test_a_folder_of_memories_has_a_limit_where_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = 10**12
+
+    def disk(path: Path) -> Any:
+        assert path.exists()
+        return shutil._ntuple_diskusage(0, 0, free)  # pyright: ignore
+
+    monkeypatch.setattr(recall.shutil, "disk_usage", disk)
+    assert recall.default_limit(tmp_path / "not" / "yet") == 20 * 10**9
+    free = 10**9
+    (tmp_path / "rows").write_bytes(bytes(1 << 20))
+    assert recall.default_limit(tmp_path) == pytest.approx(10**8 + (1 << 20), rel=0.01)
+
+
+def test_what_a_run_will_add_is_said_before_it_trains(
+    root: Path, taught_by: folders.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2 epochs of 120 images: rows of 10 halves, a checksum and a place."""
+    monkeypatch.setattr(recall, "WORTH_SAYING", 6719)
+    config = check_run(SHORT | {"teacher": str(taught_by.path), "seed": 14})
+    splits = data.load(config.data)
+    loaded = speaking.load(sources.identify(config.teacher, root), splits, torch.device("cpu"))
+    said: list[str] = []
+    kept = recall.remembered(loaded, config, splits, splits.train, place(root, tmp_path), said.append)
+    assert kept is not None and kept.bytes_to_come(2) == 2 * 120 * 28 == 6720
+    assert len(said) == 1 and "which may grow to" in said[0]
+    kept.listen(torch.arange(120), 0, lambda images: None)
+    assert kept.bytes_to_come(2) == 120 * 28
 
 
 def test_every_view_can_be_asked_ahead(root: Path, taught_by: folders.Run, tmp_path: Path) -> None:

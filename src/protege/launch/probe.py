@@ -53,7 +53,9 @@ def probe(config: RunConfig, stand_ins: Sequence[ModelConfig], place: Place) -> 
         return Probe(
             seconds_per_image=max(0.0, _seconds_per_image(run) - asked),
             seconds_per_asked=asked,
-            seconds_per_look=_per_image(lambda: predict(predictor_of(run, "final", device), images, device), images),
+            seconds_per_look=_per_image(
+                lambda: predict(predictor_of(run, "final", device), images, device), images, device
+            ),
             weights=run.weights_file().stat().st_size,
             memory=_peak(device),
         )
@@ -87,23 +89,24 @@ def _seconds_per_asked(small: RunConfig, place: Place, device: torch.device) -> 
     splits = data.load(small.data, place.data_dir)
     taught_by = speaking.load(sources.identify(small.teacher, place.runs), splits, device)
     pixels = splits.train.pixels[:HELDOUT].to(device)
-    return _per_image(lambda: taught_by.ask(pixels, small.method.wants()), splits.train.at(slice(0, HELDOUT)))
+    shown = splits.train.at(slice(0, HELDOUT))
+    return _per_image(lambda: taught_by.ask(pixels, small.method.wants()), shown, device)
 
 
-def _per_image(work: Callable[[], object], images: Images) -> float:
+def _per_image(work: Callable[[], object], images: Images, device: torch.device) -> float:
     """The first time warms up."""
     work()
-    _wait()
+    _wait(device)
     started = time.perf_counter()
     work()
-    _wait()
+    _wait(device)
     return (time.perf_counter() - started) / len(images)
 
 
-def _wait() -> None:
+def _wait(device: torch.device) -> None:
     """A GPU has not done yet what it was told."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _peak(device: torch.device) -> int:

@@ -33,8 +33,18 @@ def device_of(place: Place) -> torch.device:
     return device
 
 
-def environment() -> dict[str, Any]:
-    """Versions, hardware and revision that a number should be read with."""
+def fp32_on(device: torch.device) -> str:
+    """What fp32 is there: it differs between kinds of GPUs, so what one said in it is not what another would say."""
+    import torch
+
+    if device.type != "cuda":
+        return device.type
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"cuda {major}.{minor}" + (", convolutions in tf32" if major >= 8 else "")
+
+
+def environment(device: torch.device | None = None) -> dict[str, Any]:
+    """Versions, hardware and revision that a number should be read with; the GPU is `device`, else the first."""
     import platform
 
     import numpy
@@ -50,7 +60,9 @@ def environment() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": _processor(),
         "cores": cores(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": torch.cuda.get_device_name(device if device and device.type == "cuda" else None)
+        if torch.cuda.is_available()
+        else None,
         "host": platform.node(),
         "git": _git_revision(),
     }

@@ -22,9 +22,17 @@ def settle(run: runs.Run, place: Place) -> None:
         raise RunError(
             f"{run.id} began with {threads} threads; {place.threads} would change its bits. Leave --threads out, or remove {run.path}."
         )
+    compute_alike(threads)
+
+
+def compute_alike(threads: int) -> None:
+    """All that training and asking a teacher ahead of it must have in common, so that both get the same answers."""
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+    # What fp32 means on a GPU is told, not left to defaults that change: convolutions of 10-bit mantissas, products of 23.
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.matmul.allow_tf32 = False
     keep_freed_memory()
 
 

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from protege import data
+from protege import data, runs
 from protege.data.base import Images, Splits
 from protege.errors import ConfigError
 from protege.methods.base import Outputs
 from protege.runs.config import Place, RunConfig
-from protege.runs.hardware import device_of
+from protege.runs.hardware import device_of, fp32_on
+from protege.runs.process import compute_alike
 from protege.teacher import speaking
 from protege.teacher.memory import Memory, answers
+from protege.teacher.memory_folder import allocated
 from protege.teacher.sources import identify, refuse_any_leak
 from protege.teacher.speaking import Teacher, Voice, ask, together
 from protege.views import Views
 
 ASKED_TOGETHER = {"cpu": 250, "cuda": 1000}  # images; always as many, for the arithmetic depends on the shape
 CHUNK_BYTES = 64 << 20  # of logits that are fetched ahead of the training
+MOST_BYTES = 20 * 10**9  # of all memories together, where no limit is named
+WORTH_SAYING = 10**9  # bytes
 Render = Callable[[Tensor], Tensor]  # places in a chunk -> pixels
 Between = Callable[[int], None]  # called before every batch that a network looks at, with its size
 
@@ -42,6 +48,13 @@ class Remembered:
     def chunk(self) -> int:
         """How many images to listen about at a time."""
         return max(1, CHUNK_BYTES // (4 * self.memories[0].extent.classes))
+
+    def bytes_to_come(self, epochs: int) -> int:
+        """At most: each epoch shows each image in one view, and a view that is known takes no more room."""
+        extent = self.memories[0].extent
+        views = epochs if extent.views is None else min(epochs, extent.views)
+        rows = sum(max(0, views * len(self.images) - memory.count_known()) for memory in self.memories)
+        return rows * 4 * (extent.words + 2)  # a checksum, and a place
 
     def listen(self, positions: Tensor, epoch: int, between: Between) -> list[Tensor]:
         """Each voice's logits of these images in this epoch's views."""
@@ -95,7 +108,7 @@ def remembered(
     if config.remember == "none" or set(config.method.wants()) != {"logits"}:
         return None
     views = Views(config.views, splits.train.pixels.shape[-1])
-    limit = None if place.memory_limit is None else int(place.memory_limit * 1e9)
+    limit = default_limit(place.memory) if place.memory_limit is None else int(place.memory_limit * 1e9)
     open_memory = partial(
         Memory.open,
         place.memory,
@@ -107,7 +120,20 @@ def remembered(
         say=say,
     )
     memories = [open_memory(_about(voice, config, splits, views)) for voice in taught_by.voices]
-    return Remembered(taught_by, memories, views, images, config.seed)
+    kept = Remembered(taught_by, memories, views, images, config.seed)
+    if (wanted := kept.bytes_to_come(config.optim.epochs)) > WORTH_SAYING:
+        say(
+            f"what the teacher says will take up to {wanted / 1e9:.1f} GB in {place.memory}, "
+            f"which may grow to {limit / 1e9:.1f} GB (--memory-limit)"
+        )
+    return kept
+
+
+def default_limit(root: Path) -> int:
+    """Bytes that a folder of memories may grow to where nobody said: a tenth of what is free beside it, and never above `MOST_BYTES`."""
+    there = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
+    used = allocated(root)
+    return min(used + shutil.disk_usage(there).free // 10, max(used, MOST_BYTES))
 
 
 def _about(voice: Voice, config: RunConfig, splits: Splits, views: Views) -> dict[str, object]:
@@ -123,7 +149,7 @@ def _about(voice: Voice, config: RunConfig, splits: Splits, views: Views) -> dic
         "mean": list(voice.mean),
         "std": list(voice.std),
         "precision": voice.precision,
-        "device": next(voice.network.parameters()).device.type,
+        "device": fp32_on(next(voice.network.parameters()).device),
     }
 
 
@@ -149,13 +175,10 @@ def warm(config: RunConfig, place: Place, every_view: bool, say: Callable[[str],
     refuse_any_leak(sources, config.data, splits, place.data_dir)
     if not sources:
         raise ConfigError("Nobody to listen to: name a teacher with --teacher RUN_OR_WEIGHTS.")
+    compute_alike(place.threads or runs.cores())
     ahead = config.optim.epochs * len(
         splits.train
-    )  # as many as the run itself will see, so that it chooses the same arithmetic
-    taught_by = speaking.load(sources, splits, device_of(place), ahead)
-    ahead = config.optim.epochs * len(
-        splits.train
-    )  # what the run itself will see, so that it chooses the same arithmetic
+    )  # what the run will see, so that the teacher speaks as it will to it
     taught_by = speaking.load(sources, splits, device_of(place), ahead)
     kept = remembered(taught_by, config, splits, splits.train, place, say)
     if kept is None:

@@ -76,7 +76,7 @@ def together(said: list[Outputs]) -> Outputs:
     if len(said) == 1:
         return said[0]
     log_probabilities = torch.stack([one.logits.log_softmax(1) for one in said])
-    mean = log_probabilities.logsumexp(0) - torch.log(torch.tensor(float(len(said)), device=log_probabilities.device))
+    mean = log_probabilities.logsumexp(0) - torch.log(torch.tensor(float(len(said)))).item()  # no copy to the device
     return Outputs(mean, said[0].features, said[0].classifier, tuple(said))
 
 

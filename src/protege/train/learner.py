@@ -20,6 +20,7 @@ from protege.models.network import Network, Reader, wrap
 from protege.runs.config import RunConfig
 from protege.teacher import speaking
 from protege.train.arithmetic import Chosen, Reading, compiled
+from protege.train.together import Together
 
 NEAR = {"fp32": 1e-3, "bf16": 0.05}  # of the logits' norm: how far compiled ones may be from plain ones
 
@@ -37,6 +38,7 @@ class Learner(nn.Module):
         self.student = student
         self.peers = nn.ModuleList(peers)
         self.adapters = adapters
+        self._together: dict[nn.Module, Together] = {}
         self.compiled: Reading | None = None  # the student's forward pass
         self.compiled_for: torch.Size | None = None  # a smaller last batch is not worth a graph of its own
 
@@ -65,7 +67,10 @@ class Learner(nn.Module):
 
     def _one(self, network: nn.Module, images: Tensor, read: tuple[str, ...]) -> Outputs:
         assert isinstance(network, Network)
-        logits, features = network(images, read)
+        if network not in self._together or self._together[network].device != images.device:
+            self._together[network] = Together(network, images.device)
+        with self._together[network].forward():
+            logits, features = network(images, read)
         return Outputs(logits, features, speaking.classifier_of(network) if "classifier" in read else None)
 
     def compile_student(

@@ -46,6 +46,14 @@ class Rhythm:
         """Number in the whole run of the step that the last of so many batches belongs to."""
         return epoch * self.steps + -(-batches // self.accumulate) - 1
 
+    def parts(self, batch: int) -> float:
+        """How many times the images of this batch make those of its step, so that each image of a step weighs as much as any other."""
+        if self.accumulate == 1:
+            return 1.0
+        first = batch - batch % self.accumulate
+        together = self.trained(min(first + self.accumulate, self.batches)) - self.trained(first)
+        return together / (self.trained(batch + 1) - self.trained(batch))
+
     def trained(self, batches: int) -> int:
         """Images in so many batches of an epoch."""
         return min(batches * self.batch_size, self.images)

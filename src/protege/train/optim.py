@@ -51,15 +51,15 @@ def _groups(learner: nn.Module, config: OptimConfig) -> list[dict[str, object]]:
 def learning_rate(config: OptimConfig, step: int, steps_per_epoch: int) -> float:
     """At optimiser step `step` (from 0) of the whole run; a pure function, so that a resumed run needs no scheduler."""
     done = step / steps_per_epoch
-    if done < config.warmup_epochs:
-        return config.lr * (step + 1) / (config.warmup_epochs * steps_per_epoch)
+    if done < config.warmup_epochs:  # of a fraction of an epoch the last step may lie beyond it
+        return config.lr * min(1.0, (step + 1) / (config.warmup_epochs * steps_per_epoch))
     if config.schedule_every == "epoch":
         done = math.floor(done)
     if config.schedule == "multistep":
         return config.lr * config.decay_factor ** sum(done >= milestone for milestone in config.milestones)
     if config.schedule == "step":
         return config.lr * config.decay_factor ** math.floor(done / config.step_epochs)
-    part = (done - config.warmup_epochs) / (config.epochs - config.warmup_epochs)
+    part = max(0.0, done - config.warmup_epochs) / (config.epochs - config.warmup_epochs)
     if config.schedule == "cosine":
         return config.floor_lr + (config.lr - config.floor_lr) * (1 + math.cos(math.pi * part)) / 2
     if config.schedule == "linear":
@@ -102,10 +102,10 @@ def restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
 
 @torch.no_grad()
 def follow(mean: dict[str, Tensor], weights: dict[str, Tensor], decay: float, step: int) -> None:
-    """Move the running mean of the weights towards `weights`; quicker in the first steps, so that the start is forgotten."""
+    """Move the running means towards the `weights` of their names; quicker in the first steps, so that the start is forgotten."""
     decay = min(decay, (1 + step) / (10 + step))
-    for name, value in weights.items():
-        if value.is_floating_point():
-            mean[name].lerp_(value, 1 - decay)
-        else:
-            mean[name].copy_(value)
+    moving = [name for name, value in mean.items() if value.is_floating_point()]
+    counting = [name for name, value in mean.items() if not value.is_floating_point()]
+    torch._foreach_lerp_([mean[name] for name in moving], [weights[name] for name in moving], 1 - decay)  # type: ignore[attr-defined]
+    if counting:
+        torch._foreach_copy_([mean[name] for name in counting], [weights[name] for name in counting])  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ from protege.data.base import Splits
 from protege.errors import visible
 from protege.methods import fingerprint as code_of
 from protege.runs.config import Place, RunConfig
-from protege.runs.hardware import device_of
+from protege.runs.hardware import device_of, fp32_on
 from protege.teacher.sources import Source
 from protege.train.lessons import Rhythm
 from protege.train.state import Seen, State, Tensors
@@ -26,6 +26,7 @@ def described(
     run_id: str, config: RunConfig, sources: tuple[Source, ...], splits: Splits, place: Place
 ) -> dict[str, Any]:
     """The contents of run.json."""
+    device = device_of(place)
     return {
         "id": run_id,
         "config": config.model_dump(mode="json"),
@@ -43,12 +44,13 @@ def described(
             "images": splits.images,
         },
         "teachers": [source.identity for source in sources],
-        "device": str(device_of(place)),
+        "device": str(device),
+        "fp32": fp32_on(device),
         "threads": place.threads or runs.cores(),
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": visible(shlex.join(sys.argv)),
         "code": code_of(config.method),
-        "environment": runs.environment(),
+        "environment": runs.environment(device),
     }
 
 
@@ -88,17 +90,19 @@ class Record:
         """One line in each of the two files; returns the metrics."""
         metrics = self._metrics(state.history, state.epoch, rate) | heldout
         runs.append_line(self.run.metrics_file, metrics)
-        seen = len(state.history) * self.config.optim.batch_size
-        runs.append_line(
-            self.run.times_file, {"epoch": state.epoch, "seconds": seconds, "images_per_second": seen / seconds}
-        )
+        speed = self.rhythm.trained(self.rhythm.batches) / seconds
+        runs.append_line(self.run.times_file, {"epoch": state.epoch, "seconds": seconds, "images_per_second": speed})
         return metrics
 
     def _metrics(self, history: list[Seen], epoch: int, rate: float) -> dict[str, Any]:
-        names = [name for name in history[0] if name not in ("correct", "gradient_norm")]
-        means = {name: torch.stack([seen[name] for seen in history]).double().mean().item() for name in names}
-        correct = torch.stack([seen["correct"] for seen in history]).sum().item()
-        accuracy = correct / self.rhythm.trained(len(history))
+        names = [name for name in history[0] if name != "gradient_norm"]
+        fetched = torch.stack([torch.stack([seen[name] for seen in history]) for name in names]).cpu().double()
+        values = dict(zip(names, fetched, strict=True))
+        trained = self.rhythm.trained
+        images = torch.tensor([trained(batch + 1) - trained(batch) for batch in range(len(history))])
+        weights = images.double() / images.max()  # means are over images: a last, smaller batch counts for less
+        accuracy = values.pop("correct").sum().item() / trained(len(history))
+        means = {name: ((value * weights).sum() / weights.sum()).item() for name, value in values.items()}
         metrics: dict[str, Any] = {"epoch": epoch, "terms": means, "train_accuracy": accuracy, "lr": rate}
         norms = [seen["gradient_norm"] for seen in history if "gradient_norm" in seen]
         if norms:

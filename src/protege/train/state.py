@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from protege.runs.config import OptimConfig
+from protege.runs.config import RunConfig
 from protege.train.learner import Learner
 from protege.train.optim import Optimizer, build_optimizer, optimizer_tensors, restore_optimizer
 
@@ -33,22 +33,26 @@ class State:
 
     learner: Learner
     optimizer: Optimizer
-    mean: Tensors  # running mean of the weights; empty where none is kept
+    mean: Tensors  # running mean of the weights that are deployed; empty where none is kept
+    deployed: tuple[str, ...]  # beginnings of the names of what is kept at the end: not peers, not memory banks
     best: Best = field(default_factory=Best)
     epoch: int = 0  # of the next batch
     batch: int = 0
     seconds: float = 0.0  # of training, in epochs that are complete
+    begun_seconds: float = 0.0  # of training, in this epoch until it was last saved
     history: list[Seen] = field(default_factory=list)  # of this epoch; on the device, fetched at its end
 
     @classmethod
-    def fresh(cls, learner: Learner, config: OptimConfig) -> Self:
-        state = cls(learner, build_optimizer(learner, config), {})
-        state.mean = state.weights() if config.ema else {}
+    def fresh(cls, learner: Learner, config: RunConfig) -> Self:
+        deployed = ("student.",) if config.method.added() == "nothing" else ("student.", "adapters.")
+        state = cls(learner, build_optimizer(learner, config.optim), {}, deployed)
+        state.mean = state.weights() if config.optim.ema else {}
         return state
 
     def weights(self) -> Tensors:
-        """A copy, of the learner's buffers too."""
-        return {name: value.detach().clone() for name, value in self.learner.state_dict().items()}
+        """A copy of what would be deployed, buffers included."""
+        named = self.learner.state_dict().items()
+        return {name: value.detach().clone() for name, value in named if name.startswith(self.deployed)}
 
     @contextlib.contextmanager
     def final_weights(self) -> Iterator[None]:
@@ -57,14 +61,14 @@ class State:
             yield
             return
         kept = self.weights()
-        self.learner.load_state_dict(self.mean)
+        self.learner.load_state_dict(self.mean, strict=False)  # which need not hold what is not deployed
         try:
             yield
         finally:
-            self.learner.load_state_dict(kept)
+            self.learner.load_state_dict(kept, strict=False)
 
     def next_epoch(self) -> None:
-        self.epoch, self.batch, self.history = self.epoch + 1, 0, []
+        self.epoch, self.batch, self.history, self.begun_seconds = self.epoch + 1, 0, [], 0.0
 
     # ---- as a whole ----
 
@@ -80,7 +84,8 @@ class State:
         tensors = {f"{part}.{name}": value for part, named in parts.items() for name, value in named.items()}
         numbers = {
             "epoch": self.epoch, "batch": self.batch, "seconds": self.seconds,
-            "best_epoch": self.best.epoch, "best_accuracy": self.best.accuracy, "history": list(parts["history"]),
+            "begun_seconds": self.begun_seconds, "history": list(parts["history"]),
+            "best_epoch": self.best.epoch, "best_accuracy": self.best.accuracy,
         }  # fmt: skip
         return tensors, numbers
 
@@ -93,10 +98,15 @@ class State:
         device = next(self.learner.parameters()).device
         self.learner.load_state_dict(parts["learner"])
         restore_optimizer(self.optimizer, parts["optimizer"])
-        self.mean = {name: value.to(device) for name, value in parts["mean"].items()}
-        best = {name: value.to(device) for name, value in parts["best"].items()}
+        # checkpoints of earlier versions hold more than is deployed
+        mean, best = (
+            {name: value.to(device) for name, value in parts[part].items() if name.startswith(self.deployed)}
+            for part in ("mean", "best")
+        )
+        self.mean = mean
         self.best = Best(numbers["best_epoch"], numbers["best_accuracy"], best)
         self.epoch, self.batch, self.seconds = numbers["epoch"], numbers["batch"], numbers["seconds"]
+        self.begun_seconds = numbers.get("begun_seconds", 0.0)  # which those do not tell
         in_order = {name: parts["history"][name] for name in numbers["history"]}
         self.history = _unstacked(in_order, self.batch, device)
 

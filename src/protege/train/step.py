@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from protege.errors import ConfigError
 from protege.methods.base import Outputs, Progress
 from protege.runs.config import RunConfig
 from protege.train.learner import mixed
@@ -33,10 +34,11 @@ class Step:
 
     def __call__(self, state: State, shown: Shown, said: Outputs) -> Seen:
         """Learn from one batch. The weights move where it completes a step; before that its gradients are added up."""
-        torch.manual_seed(mixed(self.config.seed, "step", state.epoch, state.batch))  # dropout
+        seed_generators(mixed(self.config.seed, "step", state.epoch, state.batch), shown.pixels.device)  # for dropout
         terms, student = self.terms(state, shown, said)
         loss = torch.stack(list(terms.values())).sum()
-        (loss / self.rhythm.accumulate).backward()
+        parts = self.rhythm.parts(state.batch)
+        (loss if parts == 1 else loss / parts).backward()
         seen = {name: term.detach().float() for name, term in terms.items()}
         seen["correct"] = (self._deployed(state, student).argmax(1) == shown.batch.labels).sum().float()
         state.batch += 1
@@ -50,8 +52,19 @@ class Step:
         images = normalise(shown.pixels, self.mean, self.std)
         progress = Progress(state.epoch, self.config.optim.epochs)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            student = state.learner.outputs(images, self.config.method.wants())
+            student = self._student(state, images)
             return self.config.method.terms(student, said, shown.batch, state.learner.adapters, progress), student
+
+    def _student(self, state: State, images: Tensor) -> Outputs:
+        try:
+            return state.learner.outputs(images, self.config.method.wants())
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise ConfigError(
+                f"A batch of {len(images)} image has no statistics where the network's maps are of one pixel. "
+                "Choose optim.batch_size 2 or more, or larger images."
+            ) from error
 
     @torch.no_grad()
     def _deployed(self, state: State, student: Outputs) -> Tensor:
@@ -75,3 +88,11 @@ class Step:
         """Learning rate of the step that the last batch completes."""
         number = self.rhythm.step(state.epoch, state.batch)
         return learning_rate(self.config.optim, number, self.rhythm.steps)
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Of the host and of this device alone: `torch.manual_seed` would look after every kind of device there might be."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.init()
+        torch.cuda.default_generators[device.index or 0].manual_seed(seed)
