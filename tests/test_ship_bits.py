@@ -15,7 +15,8 @@ from protege import data
 from protege.errors import ConfigError
 from protege.evaluate import predict, predictor_of
 from protege.runs import Run
-from protege.runs.config import Place, check_run, run_id
+from protege.runs.config import Place, check_run
+from protege.runs.identity import run_id
 from protege.ship import load
 from protege.ship.export import export
 from protege.ship.formats.build import Wanted
@@ -40,8 +41,10 @@ def test_bits_are_part_of_a_runs_identity_and_nothing_is_where_none_are_asked_fo
     plain = check_run({"model": "resnet8"})
     few = check_run({"model": "resnet8", "compress": bits(8)})
     fewer = check_run({"model": "resnet8", "compress": bits(4)})
-    assert len({run_id(one, "data", []) for one in (plain, few, fewer)}) == 3
-    assert run_id(plain, "data", []) == "resnet8-supervised-019cff96cce3"  # as before there were any bits
+    assert len({run_id(one, "data", [], Path("nowhere")) for one in (plain, few, fewer)}) == 3
+    assert (
+        run_id(plain, "data", [], Path("nowhere")) == "resnet8-supervised-019cff96cce3"
+    )  # as before there were any bits
 
 
 def test_saying_nothing_to_take_away_is_refused() -> None:
