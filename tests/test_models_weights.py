@@ -93,7 +93,7 @@ def test_another_number_of_classes_is_named(tmp_path: Path) -> None:
 def test_the_other_stem_is_named(tmp_path: Path) -> None:
     file = tmp_path / "imagenet.pth"
     torch.save(network("resnet18", 10, "imagenet").state_dict(), file)
-    with pytest.raises(ModelError, match="first convolution is 7 wide, the network's 3: set `stem: imagenet`"):
+    with pytest.raises(ModelError, match=r"first convolution is 7 wide, the network's 3: give --model\.stem imagenet"):
         load_weights(network("resnet18"), file)
     load_weights(network("resnet18", 10, "imagenet"), file)
 

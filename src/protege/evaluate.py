@@ -201,16 +201,21 @@ def _adapters_of(run: runs.Run, which: str, method: Method, network: Network) ->
 
 
 def evaluate(
-    run: runs.Run, place: Place, *, test: bool = False, teachers: Sequence[TeacherConfig] | None = None
+    run: runs.Run,
+    place: Place,
+    *,
+    test: bool = False,
+    teachers: Sequence[TeacherConfig] | None = None,
+    moved: str | None = None,
 ) -> dict[str, Any]:
     """Scores of the final epoch and of the best on held-out images, and fidelity to the teachers (the run's own unless others are named).
 
-    `test=True` opens the test set: one line in the ledger says so, before it is read.
+    `test=True` opens the test set: one line in the ledger says so, before it is read. `moved` says where the same data are now.
     """
     if not run.finished:
         raise RunError(f"{run.id} is not finished: its training goes on with the command in {run.record_file}.")
     config, split = run.config(), "test" if test else "heldout"
-    splits = data.load(config.data, place.data_dir)
+    splits = data.load(config.data.under(moved), place.data_dir)
     if splits.fingerprint != run.record()["data"]["fingerprint"]:
         raise DataError(
             f"{splits.name} has changed since {run.id} was trained on it: the scores could not be compared."

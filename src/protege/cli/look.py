@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 import yaml
 
-from protege.cli.places import DataDirOption, DeviceOption, JsonOption, RunArgument, RunsOption, ThreadsOption, place_of
+from protege.cli.places import (
+    DataDirOption,
+    DeviceOption,
+    JsonOption,
+    MovedOption,
+    RunArgument,
+    RunsOption,
+    ThreadsOption,
+    place_of,
+)
 from protege.cli.tables import curve, row_of, scores_table
 from protege.runs.display import headed, out, table_of
 
@@ -21,6 +30,7 @@ def evaluate(
         list[str] | None, typer.Option("--teacher", help="compare with this run too (its own teacher otherwise)")
     ] = None,
     runs: RunsOption = Path("runs"),
+    data: MovedOption = None,
     data_dir: DataDirOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
@@ -39,7 +49,7 @@ def evaluate(
     if threads:
         torch.set_num_threads(threads)
     teachers = [TeacherConfig(source=name) for name in teacher] if teacher else None
-    scores = evaluate_run(found, place, test=test, teachers=teachers)
+    scores = evaluate_run(found, place, test=test, teachers=teachers, moved=data)
     if as_json:
         print(json.dumps(scores))
         return

@@ -27,6 +27,10 @@ MemoryLimitOption = Annotated[
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="no progress display")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
+MovedOption = Annotated[
+    str | None,
+    typer.Option("--data", help="where the run's data are now, e.g. folder:PATH; they must be the same ones"),
+]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="id, beginning or end of an id, or folder")]
 
 

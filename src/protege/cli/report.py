@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from protege.cli.places import MovedOption
 from protege.errors import visible
 
 
@@ -33,6 +34,7 @@ def report(
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", help="folder of the data (else PROTEGE_DATA, else the cache)")
     ] = None,
+    data: MovedOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of text")] = False,
 ) -> None:
     """One self-contained page with Markdown, CSV and LaTeX tables, of a study or of any runs. Trains and opens nothing."""
@@ -43,7 +45,7 @@ def report(
         found = find(names or [], runs.absolute(), every_run)
         from protege.report.make import make_report
 
-        made = make_report(found.findings, found.root, folder or found.folder, data_dir, pictures)
+        made = make_report(found.findings, found.root, folder or found.folder, data_dir, pictures, data)
     if as_json:
         answer = {"answer": found.findings.answer, "complete": found.findings.complete, "page": str(made.page)}
         print(json.dumps({**answer, "files": [str(path) for path in made.files]}))

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from protege.data.fields import Fields
-from protege.errors import suggest
+from protege.errors import ConfigError, suggest
 
 DATASETS: dict[str, Callable[..., Any]] = {}  # filled by the package, which every import of this file has gone through
 
@@ -78,6 +78,15 @@ class DataConfig(Fields):
     std: Triple | None = Field(
         default=None, description="normalisation per channel, pixels from 0 to 1, in place of the data's own"
     )
+
+    def under(self, name: str | None) -> Self:
+        """The same data where they are now; whether they are the same their fingerprint says."""
+        if name is None:
+            return self
+        try:
+            return self.model_validate(self.model_dump() | {"name": name})
+        except ValidationError as error:
+            raise ConfigError(f"--data {name}: {error.errors()[0]['msg'].removeprefix('Value error, ')}.") from error
 
     @model_validator(mode="before")
     @classmethod

@@ -44,13 +44,16 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "student.", "
 OTHER_NAMES = ((".shortcut.", ".downsample."), ("linear.", "fc."))
 
 
-def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Every weight of the file, strictly, into `module` or what it wraps as `.module`. Precision and device stay."""
+def load_weights(module: nn.Module, path: str | os.PathLike[str], option: str = "--model") -> None:
+    """Every weight of the file, strictly, into `module` or what it wraps as `.module`. Precision and device stay.
+
+    `option` is what describes the network on the command line, for messages.
+    """
     while isinstance(inner := getattr(module, "module", None), nn.Module):
         module = inner
     own = module.state_dict()
     found = renamed(unprefixed(read_weights(path), own), own)
-    refuse_misfits(own, found, path)
+    refuse_misfits(own, found, path, option)
     module.load_state_dict(found, strict=False)
 
 
@@ -194,7 +197,9 @@ def renamed(found: Weights, own: Mapping[str, Tensor]) -> Weights:
     return {fitting(name): tensor for name, tensor in found.items()}
 
 
-def refuse_misfits(own: Mapping[str, Tensor], found: Weights, path: str | os.PathLike[str]) -> None:
+def refuse_misfits(
+    own: Mapping[str, Tensor], found: Weights, path: str | os.PathLike[str], option: str = "--model"
+) -> None:
     misshapen = [name for name in own if name in found and own[name].shape != found[name].shape]
     missing = [name for name in own if name not in found and not name.endswith("num_batches_tracked")]
     foreign = [name for name in found if name not in own]
@@ -209,11 +214,11 @@ def refuse_misfits(own: Mapping[str, Tensor], found: Weights, path: str | os.Pat
             + "."
         )
     if misshapen:
-        reasons = list(dict.fromkeys(misfit(name, own, found) for name in misshapen))
+        reasons = list(dict.fromkeys(misfit(name, own, found, option) for name in misshapen))
         raise ModelError(f"{path} does not fit: {'; '.join(reasons[:3])}.")
 
 
-def misfit(name: str, own: Mapping[str, Tensor], found: Weights) -> str:
+def misfit(name: str, own: Mapping[str, Tensor], found: Weights, option: str) -> str:
     """What the shapes of one weight say: another number of classes, another stem, or just other numbers."""
     ours, theirs = list(own[name].shape), list(found[name].shape)
     layer, last = (key.rpartition(".")[0] for key in (name, list(own)[-1]))
@@ -221,5 +226,5 @@ def misfit(name: str, own: Mapping[str, Tensor], found: Weights) -> str:
         return f"its classifier '{layer}' is for {theirs[0]} classes, the network's for {ours[0]}"
     if name == "conv1.weight" and {ours[-1], theirs[-1]} == {3, 7}:
         stem = "imagenet" if theirs[-1] == 7 else "cifar"
-        return f"its first convolution is {theirs[-1]} wide, the network's {ours[-1]}: set `stem: {stem}`"
+        return f"its first convolution is {theirs[-1]} wide, the network's {ours[-1]}: give {option}.stem {stem}"
     return f"{name} is {theirs} in the file and {ours} in the network"

@@ -30,13 +30,18 @@ class Made:
 
 
 def make_report(
-    findings: Findings, root: Path, folder: Path, data_dir: Path | None = None, pictures: bool = True
+    findings: Findings,
+    root: Path,
+    folder: Path,
+    data_dir: Path | None = None,
+    pictures: bool = True,
+    moved: str | None = None,
 ) -> Made:
     """`root` is the folder of the runs, `folder` that of the report, which is made where it is missing."""
     folder = folder.absolute()
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--out {folder} is a file. Name a folder.")
-    material = collect(findings, root, data_dir, pictures)
+    material = collect(findings, root, data_dir, pictures, moved)
     return Made(tuple(write_report(page_of(material), findings, folder)), material.unread)
 
 

@@ -11,8 +11,11 @@ import torch
 from protege import data, runs
 from protege.data.base import Splits
 from protege.data.config import DataConfig
+from protege.data.files import is_file, is_folder
 from protege.errors import ConfigError, DataError, RunError
 from protege.runs.config import TeacherConfig, canonical, digest
+
+WEIGHTS = (".safetensors", ".pth", ".pt", ".th", ".bin", ".ckpt")  # how a path of weights ends, and no id of a run
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,13 @@ def identify(teachers: Sequence[TeacherConfig], root: Path) -> list[Source]:
 
 def _identify(teacher: TeacherConfig, root: Path) -> Source:
     path = Path(teacher.source)
-    if path.is_file():
+    if is_file(path):
         if teacher.model is None:
             raise ConfigError(f"{path} is a weights file: name its network with --teacher.model NAME.")
         described = teacher.model_dump(mode="json", exclude={"source", "weights"})
         return Source(teacher, f"file:{digest(path)[:16]}:{canonical(described)}")
+    if (teacher.model is not None or path.suffix in WEIGHTS) and not is_folder(path):
+        raise ConfigError(f"There is no file {path}. Give the path of the teacher's weights.")
     run = runs.find(root, teacher.source)
     if not run.finished:
         raise RunError(
@@ -64,7 +69,7 @@ def refuse_leaks(run: runs.Run, config: DataConfig, splits: Splits, data_dir: Pa
     """Held-out and test images judge: a teacher that has seen them would tell their labels."""
     if run.record()["data"]["content"] != splits.content:
         return
-    theirs = run.config().data
+    theirs = run.config().data.under(config.name)  # the same images, wherever they were then
     if theirs == config:
         return
     if theirs.resplit != config.resplit:

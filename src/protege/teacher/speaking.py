@@ -160,7 +160,7 @@ def speaker(source: Source, classes: int) -> tuple[Network, tuple[Three, Three] 
     assert source.config.model is not None
     model = source.config.model.model_copy(update={"weights": None})
     module = build(model, classes)
-    load_weights(module, Path(source.config.source))
+    load_weights(module, Path(source.config.source), "--teacher.model")
     return wrap(module, model), None
 
 

@@ -20,7 +20,7 @@ from protege.data.base import Splits
 from protege.errors import Stopped
 from protege.evaluate import Predictor, accuracy_and_nll, predict
 from protege.methods.base import Outputs, Shapes
-from protege.models import EXTERNAL, build, check
+from protege.models import check
 from protege.runs.config import Place, RunConfig, check_run
 from protege.runs.display import TrainingDisplay
 from protege.runs.hardware import device_of
@@ -66,10 +66,9 @@ def train(run: RunConfig | Mapping[str, Any], place: Place | None = None) -> run
     if known.finished:
         return known
     splits = data.load(config.data, place.data_dir)
-    if config.model.weights or config.model.name.startswith(EXTERNAL):
-        # a missing library, or a file that does not fit, shows before there is a folder
-        build(config.model, len(splits.classes))
     refuse_any_leak(planned.sources, config.data, splits, place.data_dir)
+    if not known.record_file.exists():
+        _rehearse(planned, splits, place)
     begun = runs.start(place.runs, planned.id, record_of(planned, splits, place))
     with runs.locked(begun, place.wait):
         if not begun.finished:  # the process that we waited for may have done it
@@ -77,6 +76,13 @@ def train(run: RunConfig | Mapping[str, Any], place: Place | None = None) -> run
             with stoppable() as stop:
                 Training(planned, begun, splits, place, stop).to_the_end()
     return begun
+
+
+def _rehearse(planned: Plan, splits: Splits, place: Place) -> None:
+    """What does not fit (a missing library, weights, a teacher, a method and its layers) shows before there is a folder."""
+    device_of(place)
+    taught_by = speaking.load(planned.sources, splits, torch.device("cpu")).shapes() if planned.sources else Shapes(0)
+    Learner.fresh(planned.config, splits, taught_by)
 
 
 def record_of(planned: Plan, splits: Splits, place: Place) -> dict[str, Any]:

@@ -56,8 +56,14 @@ class Material:
         return self.known[subject].style if subject in self.known else ""
 
 
-def collect(findings: Findings, root: Path, data_dir: Path | None = None, with_pictures: bool = True) -> Material:
-    """`root` is the folder of the runs; what is not there any more is left out, and said."""
+def collect(
+    findings: Findings,
+    root: Path,
+    data_dir: Path | None = None,
+    with_pictures: bool = True,
+    moved: str | None = None,
+) -> Material:
+    """`root` is the folder of the runs, `moved` where a data set is now; what is not there any more is left out, and said."""
     known, unread = subjects(findings), list(_missing(findings, root))
     curves = {one.id: _tried(lambda one=one: curves_of(one, root), {}, unread) for one in known}
     split: Split = "test" if any(row.test for row in findings.runs) else "heldout"
@@ -69,7 +75,7 @@ def collect(findings: Findings, root: Path, data_dir: Path | None = None, with_p
         curves={name: curve for name, curve in curves.items() if curve},
         details=details,
         split=split,
-        focus=_focus(findings, known, details, data_dir, with_pictures),
+        focus=_focus(findings, known, details, data_dir, with_pictures, moved),
         unread=tuple(dict.fromkeys(unread)),
     )
 
@@ -91,7 +97,12 @@ def _missing(findings: Findings, root: Path) -> list[str]:
 
 
 def _focus(
-    findings: Findings, known: Sequence[Subject], details: Mapping[str, Detail], data_dir: Path | None, shown: bool
+    findings: Findings,
+    known: Sequence[Subject],
+    details: Mapping[str, Detail],
+    data_dir: Path | None,
+    shown: bool,
+    moved: str | None,
 ) -> Focus | None:
     """The first primary comparison that was evaluated, else the first network that was."""
     by_key = {one.id.removeprefix("cell/"): one for one in known if one.kind != "teacher" and one.id in details}
@@ -101,7 +112,7 @@ def _focus(
     treatment = by_key[effect.treatment] if effect else next(iter(by_key.values()))
     detail = details[treatment.id]
     confused = most_confused(detail, CONFUSED)
-    found = pictures(detail, confused[:PICTURED], data_dir) if shown else ""
+    found = pictures(detail, confused[:PICTURED], data_dir, moved) if shown else ""
     return Focus(
         treatment=treatment,
         control=by_key[effect.control] if effect else None,

@@ -22,11 +22,11 @@ SIDE = 64  # pixels at most: a report is to stay small
 
 
 def pictures(
-    detail: Detail, confused: Sequence[Confused], data_dir: Path | None, each: int = 3
+    detail: Detail, confused: Sequence[Confused], data_dir: Path | None, moved: str | None = None, each: int = 3
 ) -> list[list[Picture]] | str:
     """For each confusion those images that most runs fell for; or why there are none. Nothing is downloaded for it."""
     try:
-        images = _images(detail, data_dir)
+        images = _images(detail, data_dir, moved)
         said = [logits_of(run, detail.split, detail.which) for run in detail.runs]
     except (ProtegeError, OSError) as error:
         return f"Pictures are left out: {error}"
@@ -39,9 +39,9 @@ def pictures(
     return [list(_of(one, detail, images, choices, labels, each)) for one in confused]
 
 
-def _images(detail: Detail, data_dir: Path | None) -> Images | None:
+def _images(detail: Detail, data_dir: Path | None, moved: str | None) -> Images | None:
     record = detail.runs[0].record()
-    config = DataConfig.model_validate(record["config"]["data"])
+    config = DataConfig.model_validate(record["config"]["data"]).under(moved)
     source = DATASETS[config.name.partition(":")[0]](config, data_dir, silent)
     if source.place().endswith("(not downloaded yet)"):
         return None

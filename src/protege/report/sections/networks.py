@@ -110,4 +110,5 @@ def results(material: Material) -> Table:
 def architecture(model: Mapping[str, Any]) -> str:
     """Behind a name that a study gave: `resnet18, imagenet stem`."""
     stem = model.get("stem")
-    return f"{model['name']}, {stem} stem" if stem else str(model["name"])
+    name = str(model.get("name", "unknown"))
+    return f"{name}, {stem} stem" if stem else name

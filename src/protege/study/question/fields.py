@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from protege.errors import suggest
+from protege.errors import quoted, suggest
 from protege.runs.config import Description, RunConfig, merge
 
 RUN_FIELDS = tuple(name for name in RunConfig.model_fields if name != "seed")
@@ -25,7 +25,7 @@ def fields_and_rest(given: Any, own: tuple[str, ...]) -> Any:
     if isinstance(given, BaseModel):
         return given
     if not isinstance(given, Mapping):
-        raise ValueError(f"{given!r} is not a mapping of fields")  # noqa: TRY004
+        raise ValueError(f"{quoted(given)} is not a mapping of fields")  # noqa: TRY004
     fields: Description = {}
     rest: dict[str, Any] = {}
     problems = []

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from protege.errors import ConfigError, suggest, visible
+from protege.data.files import is_there
+from protege.errors import ConfigError, quoted, suggest, visible
 from protege.methods.consent import named_in
 from protege.models import EXTERNAL, MODELS
 from protege.runs.config import Description, mistakes, problems_of, read_yaml
@@ -16,6 +18,7 @@ from protege.study.question.arms import cells, problems_of_arms, teacher_config,
 from protege.study.question.fields import fields_and_rest, merge_fields
 from protege.study.question.schema import Pair, Scale, Study, Teacher
 
+MOST_CONFIGURATIONS, MOST_RUNS = 2000, 50_000
 REDUCIBLE = ("base", "every_run", "teachers", "arms", "pairs", "seeds")
 JUDGES = ("name", "labels", "classes", "heldout", "heldout_seed", "resplit")  # of data: what decides which images judge
 
@@ -47,12 +50,24 @@ def _checked(name: str, raw: Description, problems: list[str]) -> Study | None:
     except ValidationError as error:
         found = list(problems_of(error, Study))
     else:
-        found = [*_problems_of_names(study), *problems_of_arms(study)]
+        found = list(_too_many(study)) or [*_problems_of_names(study), *problems_of_arms(study)]
         found = found or list(_problems_of_protocol(study))
         if not found:
             return study
     problems += [problem for problem in found if problem not in problems]
     return None
+
+
+def _too_many(study: Study) -> Iterator[str]:
+    """More than a plan can name in seconds, before any of it is made."""
+    configurations = len(study.pairs or (None,)) * sum(len(arm.vary) or 1 for arm in study.arms.values())
+    crossed = math.prod(len(one.seeds) for one in study.teachers.values() if one.assign == "cross")
+    runs = configurations * (len(study.select_seeds) + len(study.seeds.report)) * crossed
+    if configurations > MOST_CONFIGURATIONS or runs > MOST_RUNS:
+        yield (
+            f"{configurations:,} configurations and {runs:,} runs are too many for one study: "
+            f"up to {MOST_CONFIGURATIONS:,} and {MOST_RUNS:,} are planned. Vary less, or take fewer seeds."
+        )
 
 
 # ---- the reduced form ----
@@ -62,7 +77,7 @@ def _reduced(raw: Description, problems: list[str]) -> Description:
     """The file with its section `reduced` over it. Arms given as null are left out, and hypotheses about them with them."""
     over, small = raw["reduced"], {key: value for key, value in raw.items() if key not in ("reduced", "differs")}
     if not isinstance(over, Mapping):
-        problems.append(f"reduced: {over!r} is not a mapping of fields")
+        problems.append(f"reduced: {quoted(over)} is not a mapping of fields")
         return small
     for section, change in over.items():
         if section == "differs":
@@ -83,7 +98,7 @@ def _in_words(differs: Any, problems: list[str]) -> str:
     """On one line, without the full stop that the sentence around it has."""
     if not isinstance(differs, str) or not differs.strip():
         problems.append(
-            f"reduced.differs: {differs!r} is no text. Say in words how this form differs from the full one."
+            f"reduced.differs: {quoted(differs)} is no text. Say in words how this form differs from the full one."
         )
         return ""
     return " ".join(differs.split()).removesuffix(".")
@@ -102,7 +117,7 @@ def _still_there(one: Any, small: Description) -> bool:
 
 def _section_over(section: str, full: Any, change: Any, problems: list[str]) -> Any:
     if not isinstance(change, Mapping):
-        problems.append(f"reduced.{section}: {change!r} is not a mapping of fields")
+        problems.append(f"reduced.{section}: {quoted(change)} is not a mapping of fields")
         return full
     if section == "seeds":
         return {**(full or {}), **change}
@@ -222,7 +237,7 @@ def _mistyped_teachers(study: Study) -> Iterator[str]:
     for key, teacher in study.teachers.items():
         for source in teacher.source:
             known = [*(name for name in study.teachers if name != key), *MODELS]
-            near = "" if any(mark in source for mark in "/.-") or Path(source).exists() else suggest(source, known)
+            near = "" if any(mark in source for mark in "/.-") or is_there(Path(source)) else suggest(source, known)
             if near:
                 yield f"teacher: '{source}' is no teacher of this study, no network and no file.{near}"
 

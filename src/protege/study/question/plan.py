@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from protege import data
+from protege.data.files import is_there
 from protege.errors import ConfigError, RunError
 from protege.models.config import ModelConfig
 from protege.runs.config import Place, RunConfig, TeacherConfig, canonical
@@ -140,7 +141,7 @@ class Plan:
         declared = self.study.teachers[key]
         network = declared.fields.get("model")
         model = ModelConfig.model_validate(network) if network else None
-        name = str(Path(source).absolute()) if Path(source).exists() else source
+        name = str(Path(source).absolute()) if is_there(Path(source)) else source
         config = TeacherConfig(source=name, model=model, weights=declared.weights, mean=declared.mean, std=declared.std)
         try:
             (found,) = sources.identify([config], self.place.runs)

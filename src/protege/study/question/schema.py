@@ -11,18 +11,21 @@ seeds: {select: [100, 101], report: 8}
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from protege.errors import suggest
+from protege.errors import quoted, suggest
 from protege.runs.config import Described, Description
 from protege.study.question.fields import RUN_FIELDS, aliased, fields_and_rest, merge_fields
 from protege.study.question.measures import MEASURES
 
 SELECT_SEEDS = (100, 101)
+MOST_SEEDS = 1000
+MOST_POINTS = 1000  # of a grid
 Scale = Literal["full", "reduced"]
 Which = Literal["final", "best"]  # the last epoch, or the best epoch on held-out images
 Values = dict[str, Any]  # dotted path of a varied field -> its value
@@ -30,6 +33,8 @@ Values = dict[str, Any]  # dotted path of a varied field -> its value
 
 def _seeds_from(first: int) -> BeforeValidator:
     def listed_seeds(given: Any) -> Any:
+        if isinstance(given, bool) or (isinstance(given, int) and given > MOST_SEEDS):
+            raise ValueError(f"a number of seeds up to {MOST_SEEDS} is needed, or a list of them")
         return tuple(range(first, first + given)) if isinstance(given, int) and not isinstance(given, bool) else given
 
     return BeforeValidator(listed_seeds)
@@ -95,7 +100,9 @@ class Arm(Described):
 def _grid(axes: Mapping[str, Any]) -> Iterable[Values]:
     for path, values in axes.items():
         if not isinstance(values, list | tuple) or not values:
-            raise ValueError(f"{path}: {values!r} is not a list of values to try")
+            raise ValueError(f"{path}: {quoted(values)} is not a list of values to try")
+    if (points := math.prod(len(values) for values in axes.values())) > MOST_POINTS:
+        raise ValueError(f"the grid has {points} points; up to {MOST_POINTS} can be tried")
     for point in itertools.product(*axes.values()):
         yield dict(zip(axes, point, strict=True))
 

@@ -1,0 +1,150 @@
+"""Damaged and hostile inputs, drawn by seeds: no traceback, no hang, no code that runs, no good run lost, messages of one line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hostile_cases import KINDS, World, command, copied, good_world, tried
+
+from protege.errors import ModelError
+from protege.models import ModelConfig, build
+from protege.models.weights import read_weights
+
+CASES = 25  # of each kind
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return good_world(tmp_path_factory.mktemp("hostile") / "good")
+
+
+@pytest.fixture
+def world(good: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A copy to spoil, in which commands are given."""
+    own = copied(good, tmp_path / "world")
+    monkeypatch.chdir(own.folder)
+    return own
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_whatever_is_spoilt_the_answer_is_a_line_and_nothing_is_lost(kind: str, good: World, tmp_path: Path) -> None:
+    wrong = []
+    for seed in range(CASES):
+        case, fault = tried(seed, good, tmp_path / "case", kind)
+        if fault:
+            wrong.append(f"{seed} {case.said} {case.arguments}: {fault}")
+    assert not wrong
+
+
+METHOD = """
+from pathlib import Path
+from protege.methods import Method
+Path("RAN").touch()
+class Mine(Method):
+    needs_teacher = False
+    def terms(self, student, teacher, batch, adapters, progress):
+        return {"labels": self.label_loss(student.logits, batch)}
+"""
+
+
+def naming(world: World, method: str, code: str | None = None) -> None:
+    """The student's record says that it was made by this method."""
+    path = world.runs / world.student / "run.json"
+    record = json.loads(path.read_text())
+    record["config"]["method"] = {"name": method}
+    path.write_text(json.dumps(record | ({"code": code} if code else {})))
+
+
+@pytest.mark.parametrize("verb", ["list", "show", "report"])
+@pytest.mark.parametrize("method", ["mine.py:Mine", "mine:Mine", "antigravity:x"])
+def test_looking_at_a_strangers_run_runs_nothing_of_theirs(world: World, verb: str, method: str) -> None:
+    Path("mine.py").write_text(METHOD)
+    naming(world, method)
+    names = [world.student] if verb != "list" else []
+    said = command([verb, *names, "--runs", str(world.runs)])
+    assert said.code == 0, said.err
+    assert not Path("RAN").exists()
+
+
+def test_code_that_was_never_run_here_needs_consent_and_then_no_more(world: World) -> None:
+    Path("mine.py").write_text(METHOD)
+    naming(world, "mine.py:Mine")
+    evaluate = ["evaluate", world.student, "--runs", str(world.runs)]
+    said = command(evaluate)
+    assert said.code == 2
+    assert "--trust-code" in said.err
+    assert not Path("RAN").exists()
+    assert command(["methods", "mine.py:Mine"]).code == 0  # typed: its user's own word
+    assert Path("RAN").exists()
+    assert command(evaluate).code == 0
+
+
+def test_a_method_that_is_another_file_now_is_not_run(world: World) -> None:
+    Path("mine.py").write_text(METHOD)
+    assert command(["methods", "mine.py:Mine"]).code == 0
+    naming(world, "mine.py:Mine", code="0" * 64)
+    said = command(["evaluate", world.student, "--runs", str(world.runs)])
+    assert said.code == 2
+    assert "another file now" in said.err
+
+
+def test_a_method_in_somebodys_description_needs_consent(world: World) -> None:
+    Path("mine.py").write_text(METHOD.replace('"RAN"', '"RAN2"'))
+    Path("theirs.yaml").write_text(
+        "{data: {name: cifar10-mini, limit: 40}, model: resnet8, optim: {epochs: 1}, method: mine.py:Mine}"
+    )
+    said = command(["train", "theirs.yaml", "--quiet"])
+    assert said.code == 2
+    assert "theirs.yaml names it" in said.err
+    assert not Path("RAN2").exists()
+
+
+def test_runs_moved_without_their_photos_are_evaluated_where_the_photos_are(world: World) -> None:
+    where = ["--runs", str(world.runs), "--quiet"]
+    made = command(["train", "--data", "folder:photos", "--model", "resnet8", "--optim.epochs", "1", *where, "--json"])
+    run = json.loads(made.out)["id"]
+    shutil.move("photos", "elsewhere")
+    assert command(["evaluate", run, "--runs", str(world.runs)]).code == 2
+    assert command(["evaluate", run, "--runs", str(world.runs), "--data", "folder:elsewhere"]).code == 0
+    next(Path("elsewhere/cat").iterdir()).unlink()
+    said = command(["evaluate", run, "--runs", str(world.runs), "--data", "folder:elsewhere"])
+    assert "has changed" in said.err
+
+
+def test_a_teacher_that_is_refused_leaves_no_run_behind(world: World) -> None:
+    torch.save({"w": torch.zeros(3)}, "teacher.pth")
+    before = sorted(world.runs.iterdir())
+    said = command(
+        ["train", "--data", "cifar10-mini", "--data.limit", "40", "--model", "resnet8", "--teacher", "teacher.pth",
+         "--teacher.model", "resnet14", "--runs", str(world.runs), "--quiet"]
+    )  # fmt: skip
+    assert said.code == 2
+    assert sorted(world.runs.iterdir()) == before
+
+
+def test_a_mistyped_weights_file_is_said_to_be_no_file(world: World) -> None:
+    said = command(["train", "--teacher", "typo.pth", "--teacher.model", "resnet8", "--runs", str(world.runs)])
+    assert "There is no file typo.pth" in said.err
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.th", "w.bin", "w.ckpt"])
+@pytest.mark.parametrize("wrapper", ["model", "model_ema", "net", "state_dict"])
+@pytest.mark.parametrize("legacy", [True, False])
+def test_checkpoints_as_other_tools_write_them_load(tmp_path: Path, name: str, wrapper: str, legacy: bool) -> None:
+    weights = build(ModelConfig(name="resnet8"), 10).state_dict()
+    beside = {"args": argparse.Namespace(lr=0.1, out=Path("x")), "best": np.float64(0.5), "epoch": 3}
+    torch.save({wrapper: weights, **beside}, tmp_path / name, _use_new_zipfile_serialization=not legacy)
+    found = read_weights(tmp_path / name)
+    assert all(torch.equal(found[key], value) for key, value in weights.items())
+
+
+def test_a_whole_pickled_model_is_called_so(tmp_path: Path) -> None:
+    torch.save(build(ModelConfig(name="resnet8"), 10), tmp_path / "whole.pth")
+    with pytest.raises(ModelError, match="whole pickled model"):
+        read_weights(tmp_path / "whole.pth")
