@@ -525,7 +525,6 @@ def weights(draw: random.Random, world: World) -> Case:
             state[name] = draw.choice([
                 one.to_sparse() if one.dim() else one, one.to("meta"), one.to(torch.complex64), one.double(), one.bool(), one[None], one.reshape(-1), one * float("nan"),
                 one.float() * 1e38 * 10, torch.empty(0), torch.zeros(()), torch.zeros(1).expand(10**6, 10**3), one.half(), one.to(torch.int8), 3, None, "x",
-                torch.quantize_per_tensor(one.float(), 0.1, 0, torch.qint8), torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]),
             ])  # fmt: skip
             torch.save(state, path)
         elif how == "names":

@@ -202,7 +202,7 @@ def _adapters_of(run: runs.Run, which: str, method: Method, network: Network) ->
 
 def evaluate(
     run: runs.Run,
-    place: Place,
+    place: Place | None = None,
     *,
     test: bool = False,
     teachers: Sequence[TeacherConfig] | None = None,
@@ -214,6 +214,7 @@ def evaluate(
     """
     if not run.finished:
         raise RunError(f"{run.id} is not finished: its training goes on with the command in {run.record_file}.")
+    place = place or Place(runs=run.path.parent)
     config, split = run.config(), "test" if test else "heldout"
     splits = data.load(config.data.under(moved), place.data_dir)
     if splits.fingerprint != run.record()["data"]["fingerprint"]:
