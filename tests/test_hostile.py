@@ -16,7 +16,7 @@ from protege.errors import ModelError
 from protege.models import ModelConfig, build
 from protege.models.weights import read_weights
 
-CASES = 25  # of each kind
+CASES = 20  # of each kind
 
 
 @pytest.fixture(scope="module")

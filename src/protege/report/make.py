@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from protege import runs
+from protege.data.files import is_folder, is_there
 from protege.errors import ConfigError
 from protege.report.material import collect
 from protege.report.page.blocks import Page
@@ -39,7 +40,7 @@ def make_report(
 ) -> Made:
     """`root` is the folder of the runs, `folder` that of the report, which is made where it is missing."""
     folder = folder.absolute()
-    if folder.exists() and not folder.is_dir():
+    if is_there(folder) and not is_folder(folder):
         raise ConfigError(f"--out {folder} is a file. Name a folder.")
     material = collect(findings, root, data_dir, pictures, moved)
     return Made(tuple(write_report(page_of(material), findings, folder)), material.unread)

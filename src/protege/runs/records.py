@@ -23,6 +23,7 @@ Accuracy = Share | None
 Three = Annotated[list[Number], Field(min_length=3, max_length=3)]
 Environment = dict[str, str | int | None]
 DEEPEST = 60  # levels
+LONGEST_NAME = 200  # bytes, of a folder
 
 
 class CutShort(ValueError):
@@ -69,6 +70,10 @@ class DataRecord(_Part):
 def _identity(name: str) -> str:
     if name.count(":") < 2:
         raise ValueError("is not `run:ID:WEIGHTS` or `file:DIGEST:MODEL`")
+    kind, _, rest = name.partition(":")
+    run_id = rest.rpartition(":")[0]
+    if kind == "run" and (run_id in ("", ".", "..") or "/" in run_id or len(run_id.encode()) > LONGEST_NAME):
+        raise ValueError("names no folder of a run")
     return name
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+from protege.data.files import is_folder
 from protege.errors import ProtegeError
 from protege.report.material.curves import Curve, curves_of
 from protege.report.material.evaluations import Confused, Detail, Split, detail_of, most_confused
@@ -83,13 +84,13 @@ def collect(
 def _tried(read: Callable[[], Found], instead: Found, unread: list[str]) -> Found:
     try:
         return read()
-    except (ProtegeError, KeyError, ValueError, TypeError) as error:
+    except (ProtegeError, OSError, KeyError, ValueError, TypeError, IndexError) as error:
         unread.append(str(error) if isinstance(error, ProtegeError) else f"a record cannot be read ({error!r})")
         return instead
 
 
 def _missing(findings: Findings, root: Path) -> list[str]:
-    gone = {row.id for row in findings.runs if row.state == "finished" and not (root / row.path).is_dir()}
+    gone = {row.id for row in findings.runs if row.state == "finished" and not is_folder(root / row.path)}
     if not gone:
         return []
     which = f"{len(gone)} finished run(s) are not in {root}, {min(gone)} among them"

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from protege.data.files import is_file
 from protege.evaluate import BINS
 from protege.report.figures.reliability import Bin
 from protege.report.material.subjects import Subject
@@ -44,7 +45,7 @@ class Detail:
 def detail_of(subject: Subject, root: Path, split: Split, score: Which) -> Detail | None:
     """None where nothing was evaluated on these images."""
     found = [(row.seed, Run(root / row.path)) for row in _once(subject)]
-    found = [(seed, run) for seed, run in found if (run.evaluations / f"{split}.json").exists()]
+    found = [(seed, run) for seed, run in found if is_file(run.evaluations / f"{split}.json")]
     if not found:
         return None
     records = [run.evaluation(split) for _, run in found]
