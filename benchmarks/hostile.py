@@ -23,19 +23,22 @@ def main() -> None:
     given.add_argument("--cases", type=int, default=3000)
     given.add_argument("--seed", type=int, default=0, help="number of the first case")
     given.add_argument("--only", default="", help="kinds of hostile_cases.KINDS, with commas; else all")
+    given.add_argument("--minutes", type=float, default=1e9, help="no case begins later")
     given.add_argument("--out", type=Path)
     options = given.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30))
     with tempfile.TemporaryDirectory(prefix="protege-hostile-") as folder:
         os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
-        found = conduct(Path(folder), options.seed, options.cases, options.only)
+        found = conduct(
+            Path(folder), options.seed, options.cases, options.only, time.monotonic() + 60 * options.minutes
+        )
     print(json.dumps(found, indent=1))
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n")
     raise SystemExit(bool(found["wrong"]))
 
 
-def conduct(folder: Path, first: int, cases: int, only: str) -> dict[str, object]:
+def conduct(folder: Path, first: int, cases: int, only: str, until: float) -> dict[str, object]:
     from hostile_cases import good_world, tried
 
     good = good_world(folder / "good")
@@ -43,6 +46,8 @@ def conduct(folder: Path, first: int, cases: int, only: str) -> dict[str, object
     wrong: list[dict[str, object]] = []
     started, slowest = time.process_time(), 0.0
     for seed in range(first, first + cases):
+        if time.monotonic() > until:
+            break
         begun = time.process_time()
         case, fault = tried(seed, good, folder / "case", only)
         slowest = max(slowest, time.process_time() - begun)
