@@ -89,7 +89,7 @@ def test_no_image_is_in_two_parts(change: dict[str, object]) -> None:
 def test_an_image_stays_at_its_index_however_the_data_are_split() -> None:
     whole = data.load(DataConfig(name="cifar10-mini", heldout=0), progress=silent)
     some = data.load(DataConfig(name="cifar10-mini", classes=("dog", "cat"), limit=50), progress=silent)
-    assert torch.equal(some.train.pixels, whole.train.pixels[some.train.indices])
+    assert torch.equal(some.train.pixels[:], whole.train.pixels[some.train.indices])
     assert whole.train.labels[some.train.indices].tolist() == [5 - 2 * label for label in some.train.labels.tolist()]
 
 
@@ -97,7 +97,7 @@ def test_images_can_be_chosen_by_position() -> None:
     images = Images(torch.arange(24, dtype=torch.uint8).view(2, 3, 2, 2), torch.tensor([4, 5]), torch.tensor([70, 80]))
     chosen = images.at(torch.tensor([1])).to("cpu")
     assert (len(chosen), chosen.labels.tolist(), chosen.indices.tolist()) == (1, [5], [80])
-    assert chosen.pixels.flatten().tolist() == list(range(12, 24))
+    assert chosen.pixels[:].flatten().tolist() == list(range(12, 24))
 
 
 def own(pixels: torch.Tensor, labels: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> data.Splits:

@@ -16,11 +16,13 @@ import torch
 from PIL import Image
 
 from protege import data
-from protege.data import DataConfig, store
+from protege.data import DataConfig, reading, store
+from protege.data.mapped import Mapped
 from protege.data.progress import silent
 from protege.data.sources import folder
 from protege.data.sources.picture import decoded, endings, strict_about_bombs
 from protege.errors import DataError, NotEnoughSpace
+from protege.views import Views, ViewsConfig
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
 
@@ -410,9 +412,60 @@ def test_pixels_are_mapped_and_the_file_cannot_be_changed_through_them(photos: P
     file = stores(cache)[0] / "pixels.u8"
     before = file.read_bytes()
     pixels = source.read().pixels
-    pixels.zero_()
+    pixels[:].zero_()
     assert file.read_bytes() == before
-    assert int(source.read().pixels.max()) == 255
+    assert int(pixels[:].max()) == 255
+
+
+def test_a_large_part_stays_in_its_file_however_it_is_scattered(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied = load(photos, heldout=0.25)
+    monkeypatch.setattr(reading, "WORTH_MAPPING", 0)
+    mapped = load(photos, heldout=0.25)
+    assert mapped.heldout is not None and copied.heldout is not None
+    for kept, part in ((mapped.train, copied.train), (mapped.heldout, copied.heldout), (mapped.test, copied.test)):
+        assert isinstance(kept.pixels, Mapped)
+        assert (kept.pixels.shape, kept.pixels.nbytes) == (part.pixels.shape, part.pixels.nbytes)
+        assert torch.equal(kept.pixels[:], part.pixels[:])
+        few = torch.tensor([1, 0])
+        assert torch.equal(kept.at(few).pixels[:], part.pixels[few])
+        assert torch.equal(kept.pixels[1], part.pixels[1])
+    views = Views(ViewsConfig(crop="resized", mix="cutmix"), 16)
+    seen = [views.render(one.train, torch.arange(12), 0, 0).pixels for one in (mapped, copied)]
+    assert torch.equal(seen[0], seen[1])
+
+
+def test_a_store_larger_than_memory_can_be_mapped(tmp_path: Path) -> None:
+    """A file full of holes, 4 TB by its length. A map that could be written to would be refused by most systems."""
+    side, count = 1024, 4_000_000_000_000 // (3 * 1024**2)
+    with (tmp_path / "pixels.u8").open("wb") as file:
+        file.truncate(count * 3 * side**2)
+    pixels = store.Store(tmp_path, {"count": count, "size": side}).pixels()
+    assert len(pixels) == count
+    assert int(pixels.at(np.array([5, count - 1]))[1].max()) == 0
+
+
+def test_what_cannot_be_mapped_or_written_is_told_before_the_first_image_is_decoded(
+    photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **named: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    names = counted(monkeypatch)
+    monkeypatch.setattr(np, "memmap", refuse)
+    with pytest.raises(NotEnoughSpace, match=r"holds 15\.4 kB, more than this process may map"):
+        load(photos)
+    assert (names, stores(cache)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "fields", [{"classes": ("cat", "emu")}, {"heldout": 500}, {"limit": 1}, {"resplit": (0.001, 0, 0.999)}]
+)
+def test_a_split_that_cannot_be_made_is_told_before_the_first_image_is_decoded(
+    fields: dict[str, object], photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = counted(monkeypatch)
+    refused(photos, **fields)
+    assert names == []
 
 
 def test_a_store_that_is_not_whole_is_made_anew(photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -422,7 +475,7 @@ def test_a_store_that_is_not_whole_is_made_anew(photos: Path, cache: Path, monke
     names = counted(monkeypatch)
     again = load(photos)
     assert len(names) == 20
-    assert torch.equal(first.train.pixels, again.train.pixels)
+    assert torch.equal(first.train.pixels[:], again.train.pixels[:])
 
 
 def test_an_interrupted_decoding_leaves_nothing(photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from protege.errors import ConfigError, DataError
 from protege.views import Views, ViewsConfig, normalise
-from protege.views.crop import boxes, resize_boxes
+from protege.views.crop import boxes
+from protege.views.resize import by_pillow, by_taps
 
 EVERY_KIND = {
     "plain": ViewsConfig.model_validate("none"),
@@ -195,6 +196,15 @@ def test_a_gpu_gives_the_same_pixels(kind: str) -> None:
     assert torch.equal(theirs.numbers.cpu(), ours.numbers)
 
 
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_stored_bytes_travel_and_views_are_drawn_where_they_are_needed(kind: str) -> None:
+    """The device "meta" computes nothing, but tells where a result would lie."""
+    made = Views(EVERY_KIND[kind], 32).render(images(50), torch.arange(20), 0, 3, device="meta")
+    assert made.pixels.device.type == made.numbers.device.type == "meta"
+    assert made.pixels.shape == (20, 3, 32, 32)
+    assert made.share is None or made.share.device.type == "meta"
+
+
 def test_mixup_blends_two_images_each_in_its_own_view() -> None:
     stored, positions = images(), torch.arange(100)
     rendered = Views(EVERY_KIND["mixup"], 32).render(stored, positions, 0, 4)
@@ -286,17 +296,31 @@ def test_a_box_that_never_fits_becomes_the_middle() -> None:
     assert box.tolist() == [[0, 16, 32, 32]] * 5
 
 
-def test_resizing_a_box_equals_pillow_within_one_grey_level() -> None:
-    stored = images(60, 40).pixels
+def noise_and_blobs(count: int, side: int) -> Tensor:
+    stored = images(count, side).pixels
     stored[::2] = F.avg_pool2d(stored[::2].float(), 5, 1, 2).to(torch.uint8)
-    box = boxes(0, 0, torch.arange(60), (40, 40), scale=(0.02, 1), ratio=(0.5, 2))
-    for size in (32, 10, 80):
-        ours = resize_boxes(stored, box, size)
-        for image, (top, left, height, width), one in zip(stored, box.tolist(), ours, strict=True):
+    return stored
+
+
+@pytest.mark.parametrize(("side", "size", "most"), [(40, 40, 0), (40, 80, 0), (96, 96, 0), (40, 32, 1), (40, 10, 1)])
+def test_resizing_a_box_equals_pillow(side: int, size: int, most: int) -> None:
+    """To the bit where boxes are not larger than what they become: else Pillow's versions differ in which way goes first."""
+    stored = noise_and_blobs(60, side)
+    box = boxes(0, 0, torch.arange(60), (side, side), scale=(0.02, 1), ratio=(0.5, 2))
+    for resize in (by_pillow, by_taps):
+        for image, (top, left, height, width), one in zip(stored, box.tolist(), resize(stored, box, size), strict=True):
             cutout = image[:, top : top + height, left : left + width].permute(1, 2, 0).contiguous()
             pillow = Image.fromarray(cutout.numpy()).resize((size, size), Image.Resampling.BILINEAR)
             theirs = torch.tensor(list(pillow.tobytes())).view(size, size, 3).permute(2, 0, 1)
-            assert (theirs - one.int()).abs().max() <= 1
+            assert (theirs - one.int()).abs().max() <= most
+
+
+@pytest.mark.parametrize(("side", "size"), [(32, 32), (96, 64), (20, 50), (128, 8)])
+def test_a_resized_box_is_the_same_on_every_device(side: int, size: int) -> None:
+    """A CPU leaves it to Pillow, a GPU sums the same whole numbers; both can be had here."""
+    stored = noise_and_blobs(100, side)
+    box = boxes(3, 1, torch.arange(100), (side, side), scale=(0.01, 1), ratio=(0.3, 3))
+    assert torch.equal(by_pillow(stored, box, size), by_taps(stored, box, size))
 
 
 def test_resized_crops_bring_other_sizes_to_the_networks_and_mirror_every_second() -> None:

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from protege.data.mapped import Mapped
+
+    Pixels = Tensor | Mapped  # uint8 [N, 3, H, W]; index it rather than change it
+
 Three = tuple[float, float, float]
 
 
@@ -17,7 +21,7 @@ Three = tuple[float, float, float]
 class Images:
     """Some images of a dataset, in the order of the official set."""
 
-    pixels: Tensor  # uint8 [N, 3, H, W]; may be mapped from a file, so index it rather than change it
+    pixels: Pixels  # mapped from a file where it is large
     labels: Tensor  # int64 [N]
     indices: (
         Tensor  # int64 [N], position in the full training (or test) set; where parts were pooled, training comes first
@@ -54,7 +58,7 @@ class Splits:
 class Published:
     """All images as their authors published them: training images, then held-out ones if any, then test ones."""
 
-    pixels: Tensor  # uint8 [N, 3, H, W]
+    pixels: Pixels
     labels: Tensor  # int64 [N]
     strata: Tensor  # int64 [N], the finest classes known; splits keep their proportions whatever `labels` are
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import TYPE_CHECKING
 
 import torch
 
 from protege.data.base import Description, Identity, Images, Published, Source, Splits
 from protege.data.config import DataConfig
+from protege.data.mapped import Mapped
 from protege.data.places import need_memory
 from protege.data.split import Parts, Positions, class_indices, divide
 from protege.errors import DataError
 
+if TYPE_CHECKING:
+    from protege.data.base import Pixels
+
 FORMAT = 1  # a change in how images are split makes every fingerprint another one
-WORTH_MAPPING = (
-    1 << 28
-)  # bytes; smaller parts are copied, so that a mapped file need not be kept open nor a pool kept whole
+WORTH_MAPPING = 1 << 28  # bytes; smaller parts are copied, so that a file need not stay open nor a pool whole
 
 
 def identity(source: Source, config: DataConfig) -> Identity:
@@ -91,13 +94,11 @@ def _images(published: Published, parts: Parts, positions: Positions, starts: in
     return Images(_chosen_pixels(published.pixels, positions), labels, chosen - starts)
 
 
-def _chosen_pixels(pixels: torch.Tensor, positions: Positions) -> torch.Tensor:
-    """A copy, or where a large part lies in one piece, a view of it."""
+def _chosen_pixels(pixels: Pixels, positions: Positions) -> Pixels:
+    """A copy, or where there is much, the images where they lie."""
     wanted = len(positions) * pixels[0].nbytes
-    first, last = int(positions[0]), int(positions[-1])
-    if last - first + 1 == len(positions):
-        piece = pixels[first : last + 1]
-        return piece if wanted >= WORTH_MAPPING else piece.clone()
+    if wanted >= WORTH_MAPPING:
+        return (pixels if isinstance(pixels, Mapped) else Mapped(pixels.numpy())).at(positions)
     need_memory(wanted, f"A part of {len(positions):,} images")
     return pixels[torch.from_numpy(positions)]
 
@@ -115,7 +116,8 @@ def describe(source: Source, config: DataConfig) -> Description:
 
 
 def _sums(images: Images) -> list[bytes]:
-    return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images.pixels.numpy()]
+    pixels = images.pixels
+    return [hashlib.blake2b(pixels[one].numpy().tobytes(), digest_size=16).digest() for one in range(len(images))]
 
 
 def _counts(images: Images, classes: int) -> tuple[int, ...]:

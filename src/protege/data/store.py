@@ -9,14 +9,13 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from protege.data.mapped import Mapped
 from protege.data.places import alone, cache_folder, disk_errors, need_space, size
 from protege.errors import NotEnoughSpace
 
@@ -25,7 +24,7 @@ AHEAD = 512  # images decoded before the disk must have taken the earlier ones
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Pixels = npt.NDArray[np.uint8]  # [3, S, S]
+Pixels = npt.NDArray[np.uint8]  # [3, S, S], or [N, 3, S, S]
 
 
 @dataclass(frozen=True)
@@ -35,15 +34,20 @@ class Store:
     folder: Path
     record: dict[str, Any]
 
-    def pixels(self) -> torch.Tensor:
-        """uint8 [N, 3, S, S] mapped from the file. Changes stay in this process, so the file keeps its sum."""
-        shape = (self.record["count"], 3, self.record["size"], self.record["size"])
-        try:
-            return torch.from_numpy(np.memmap(self.folder / "pixels.u8", np.uint8, mode="c", shape=shape))
-        except OSError as error:
-            raise NotEnoughSpace(
-                f"{self.folder} holds {size(prod(shape))}, more than can be mapped here. Lower data.image_size."
-            ) from error
+    def pixels(self) -> Mapped:
+        """uint8 [N, 3, S, S], left in the file."""
+        return Mapped(_map(self.folder / "pixels.u8", self.record["count"], self.record["size"]))
+
+
+def _map(file: Path, count: int, side: int) -> Pixels:
+    """Read-only: the system promises memory for a map that could be written to, and refuses what it does not have."""
+    try:
+        return np.memmap(file, np.uint8, mode="r", shape=(count, 3, side, side))
+    except OSError as error:
+        raise NotEnoughSpace(
+            f"{file} holds {size(count * 3 * side**2)}, more than this process may map. "
+            "Lower data.image_size, or raise the limit (ulimit -v)."
+        ) from error
 
 
 def store_folder(name: str, side: int, key: str) -> Path:
@@ -69,7 +73,7 @@ def obtain_store(
             if store := _opened(folder):
                 return store
             need_space(folder.parent, wanted, folder.name)
-            return _written(folder, side, images(), about)
+            return _written(folder, side, expected, images(), about)
 
 
 def _opened(folder: Path) -> Store | None:
@@ -82,11 +86,14 @@ def _opened(folder: Path) -> Store | None:
     return Store(folder, record) if whole and record["format"] == FORMAT else None
 
 
-def _written(folder: Path, side: int, images: Iterable[Pixels], about: Callable[[Pixels], dict[str, Any]]) -> Store:
+def _written(
+    folder: Path, side: int, expected: int, images: Iterable[Pixels], about: Callable[[Pixels], dict[str, Any]]
+) -> Store:
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
+        _rehearse(partial / "pixels.u8", side, expected)
         _write(partial, side, images, about)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -96,6 +103,13 @@ def _written(folder: Path, side: int, images: Iterable[Pixels], about: Callable[
     store = _opened(folder)
     assert store is not None
     return store
+
+
+def _rehearse(file: Path, side: int, expected: int) -> None:
+    """A file of full size, with nothing in it yet: what cannot be written or mapped is told now, not after hours."""
+    with file.open("wb") as empty:
+        empty.truncate(expected * 3 * side**2)
+    _map(file, expected, side)
 
 
 def _write(partial: Path, side: int, images: Iterable[Pixels], about: Callable[[Pixels], dict[str, Any]]) -> None:
@@ -108,8 +122,7 @@ def _write(partial: Path, side: int, images: Iterable[Pixels], about: Callable[[
             count += 1
         file.flush()
         os.fsync(file.fileno())
-    shape = (count, 3, side, side)
-    written = np.memmap(partial / "pixels.u8", np.uint8, mode="r", shape=shape) if count else np.empty(shape, np.uint8)
+    written = _map(partial / "pixels.u8", count, side) if count else np.empty((0, 3, side, side), np.uint8)
     record = {"format": FORMAT, "count": count, "size": side, "sha256": digest.hexdigest(), **about(written)}
     with (partial / "store.json").open("w") as file:
         json.dump(record, file)

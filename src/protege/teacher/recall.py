@@ -45,6 +45,11 @@ class Remembered:
     asked: int = 0  # images that a network had to look at
 
     @property
+    def device(self) -> torch.device:
+        """Of the teacher, where views are drawn as well."""
+        return next(self.teacher.voices[0].network.parameters()).device
+
+    @property
     def chunk(self) -> int:
         """How many images to listen about at a time."""
         return max(1, CHUNK_BYTES // (4 * self.memories[0].extent.classes))
@@ -61,7 +66,7 @@ class Remembered:
         numbers = self.views.numbers(self.seed, epoch, self.images.indices[positions])
 
         def render(places: Tensor) -> Tensor:
-            return self.views.render(self.images, positions[places], self.seed, epoch).pixels
+            return self.views.render(self.images, positions[places], self.seed, epoch, self.device).pixels
 
         return self._listen(positions, numbers, render, between)
 
@@ -70,7 +75,9 @@ class Remembered:
         numbers = torch.full_like(positions, number)
 
         def render(places: Tensor) -> Tensor:
-            return self.views.render_numbered(self.images.pixels[positions[places]], numbers[places])
+            return self.views.render_numbered(
+                self.images.pixels[positions[places]].to(self.device), numbers[places].to(self.device)
+            )
 
         return self._listen(positions, numbers, render, between)
 
@@ -83,17 +90,15 @@ class Remembered:
     def _listen_to(
         self, voice: Voice, memory: Memory, positions: Tensor, numbers: Tensor, render: Render, between: Between
     ) -> Tensor:
-        device = next(voice.network.parameters()).device
-
         @torch.inference_mode()
         def tell(places: Tensor) -> Tensor:
             between(len(places))
-            return ask(voice, render(places.to(positions.device)).to(device)).logits.cpu()
+            return ask(voice, render(places.to(positions.device))).logits.cpu()
 
         indices = self.images.indices[positions].cpu()
-        found = answers(memory, indices, numbers.cpu(), tell, ASKED_TOGETHER[device.type])
+        found = answers(memory, indices, numbers.cpu(), tell, ASKED_TOGETHER[self.device.type])
         self.asked += found.asked
-        return found.logits.to(device)
+        return found.logits.to(self.device)
 
 
 def outputs(said: list[Tensor], part: slice) -> Outputs:

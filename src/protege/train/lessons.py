@@ -113,7 +113,7 @@ class Lessons:
         return range(batch, min(batch + ahead, rhythm.batches))
 
     def _shown(self, positions: Tensor, epoch: int) -> Shown:
-        rendered = self.views.render(self.images, positions, self.config.seed, epoch).to(self.device)
+        rendered = self.views.render(self.images, positions, self.config.seed, epoch, self.device)
         labels, indices = (kept[positions].to(self.device) for kept in (self.images.labels, self.images.indices))
         return Shown(rendered.pixels, Batch(labels, indices, rendered.partners, rendered.share))
 

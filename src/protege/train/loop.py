@@ -17,6 +17,7 @@ from torch import Tensor
 
 from protege import data, runs
 from protege.data.base import Splits
+from protege.data.mapped import Mapped
 from protege.errors import Stopped
 from protege.evaluate import Predictor, accuracy_and_nll, predict
 from protege.methods.base import Outputs, Shapes
@@ -225,6 +226,6 @@ class Training:
             self.state.learner.compile_student(wants, images, self.arithmetic, self.display.say)
 
 
-def _fits(pixels: Tensor, device: torch.device) -> bool:
+def _fits(pixels: Tensor | Mapped, device: torch.device) -> bool:
     """Whether the images may live on the device with the networks; larger sets stay on the CPU and travel a batch at a time."""
     return device.type == "cpu" or pixels.nbytes < 0.4 * torch.cuda.mem_get_info(device)[0]

@@ -73,29 +73,3 @@ def _ratios(narrowest: float, widest: float, device: torch.device) -> Tensor:
     low, high = log(narrowest), log(widest)
     steps = [exp(low + (high - low) * (step + 0.5) / RATIOS) for step in range(RATIOS)]
     return torch.tensor(steps, dtype=torch.float64, device=device)
-
-
-def resize_boxes(pixels: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """Cut out one box per image and resize it to `size` x `size`: bilinear, antialiased, one grey level from Pillow.
-
-    Weights are whole multiples of 2^-20 and pixels whole numbers, so sums in float64 are exact: an image depends
-    neither on its batch, nor on the device, nor on the precision that is set for other products.
-    """
-    batch, channels, height, width = pixels.shape
-    down = _weights(boxes[:, 0], boxes[:, 2], height, size)
-    across = _weights(boxes[:, 1], boxes[:, 3], width, size)
-    rows = pixels.double().reshape(batch, channels * height, width) @ across.transpose(1, 2)
-    rows = (rows / across.sum(2)[:, None] + 0.5).floor().view(batch, channels, height, size)
-    whole = down[:, None] @ rows
-    return (whole / down.sum(2)[:, None, :, None] + 0.5).floor().to(pixels.dtype)
-
-
-def _weights(start: Tensor, length: Tensor, source: int, size: int) -> Tensor:
-    """[n, size, source] in units of 2^-20: how much each source pixel counts; nothing outside the box does."""
-    step = length.double() * (1 / size)  # a GPU would not divide by a number like a CPU
-    reach = step.clamp(min=1)[:, None, None]
-    centre = start[:, None] + (torch.arange(size, device=start.device) + 0.5) * step[:, None]
-    pixel = torch.arange(source, device=start.device)
-    weight = (1 - (pixel + 0.5 - centre[:, :, None]).abs() / reach).clamp(min=0)
-    inside = (pixel >= start[:, None]) & (pixel < (start + length)[:, None])
-    return (weight * inside[:, None] * 2**20).round()

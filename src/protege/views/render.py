@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
 from protege.errors import ConfigError, DataError
 from protege.views.config import ViewsConfig
-from protege.views.crop import boxes, flip, pad_crop_flip, resize_boxes
+from protege.views.crop import boxes, flip, pad_crop_flip
 from protege.views.draw import integers
 from protege.views.mix import cutmix, mixup, partners, shares
 from protege.views.policy import randaugment, trivialaugment
+from protege.views.resize import resize_boxes
 
+if TYPE_CHECKING:
+    from protege.data.base import Pixels
+
+RESIZING = 2  # in the identity of resized crops: as STREAM
 STREAM = 1  # in the identity of streams: raise it when other pixels come of the same description
 
 
@@ -23,11 +28,25 @@ class ImageSet(Protocol):
     """Images with their labels; `indices` are their positions in the full training set, whatever part of it this is."""
 
     @property
-    def pixels(self) -> Tensor: ...  # uint8 [N, 3, H, W]
+    def pixels(self) -> Pixels: ...  # uint8 [N, 3, H, W]
     @property
     def labels(self) -> Tensor: ...  # [N]
     @property
     def indices(self) -> Tensor: ...  # [N]
+
+
+@dataclass(frozen=True)
+class _Fetched:
+    """Some images of a set as they are stored, on the device that draws them."""
+
+    pixels: Tensor
+    labels: Tensor
+    indices: Tensor
+
+
+def _fetched(images: ImageSet, positions: Tensor, device: torch.device | str) -> _Fetched:
+    parts = [kept.index_select(0, positions) for kept in (images.pixels, images.labels, images.indices)]
+    return _Fetched(*(part.to(device, non_blocking=True) for part in parts))
 
 
 @dataclass(frozen=True)
@@ -78,21 +97,31 @@ class Views:
             return torch.full_like(indices, epoch)
         return self._drawn(self._seed(seed), epoch, indices)
 
-    def render(self, images: ImageSet, positions: Tensor, seed: int, epoch: int) -> Rendered:
-        """The images at `positions` as `epoch` shows them. Partners to mix in come from all `images`, not the batch."""
-        seed = self._seed(seed)
-        indices = images.indices[positions]
-        numbers = self.numbers(seed, epoch, indices)
-        own = self._alone(images, positions, seed, epoch)
+    def render(
+        self,
+        images: ImageSet,
+        positions: Tensor,
+        seed: int,
+        epoch: int,
+        device: torch.device | str | None = None,
+    ) -> Rendered:
+        """The images at `positions` as `epoch` shows them. Partners to mix in come from all `images`, not the batch.
+
+        They are drawn on `device`, to which stored bytes travel, or where they lie if none is named: the pixels are the same.
+        """
+        seed, device = self._seed(seed), device or images.labels.device
+        own = _fetched(images, positions, device)
+        numbers, pixels = self.numbers(seed, epoch, own.indices), self._alone(own, seed, epoch)
         if self.config.mix == "none":
-            return Rendered(own, numbers)
-        others = partners(seed, epoch, indices, positions, len(images.indices))
-        theirs = self._alone(images, others, seed, epoch)
-        share = shares(seed, epoch, indices, self.config.mix_concentration, self.config.mix_probability)
+            return Rendered(pixels, numbers)
+        chosen = partners(seed, epoch, images.indices[positions], positions, len(images.indices))
+        other = _fetched(images, chosen, device)
+        theirs = self._alone(other, seed, epoch)
+        share = shares(seed, epoch, own.indices, self.config.mix_concentration, self.config.mix_probability)
         if self.config.mix == "mixup":
-            return Rendered(mixup(own, theirs, share), numbers, images.labels[others], share)
-        pixels, share = cutmix(own, theirs, share, seed=seed, epoch=epoch, indices=indices)
-        return Rendered(pixels, numbers, images.labels[others], share)
+            return Rendered(mixup(pixels, theirs, share), numbers, other.labels, share)
+        pixels, share = cutmix(pixels, theirs, share, seed=seed, epoch=epoch, indices=own.indices)
+        return Rendered(pixels, numbers, other.labels, share)
 
     def render_numbered(self, pixels: Tensor, numbers: Tensor) -> Tensor:
         """Views of the given numbers, which must be below `count`: looking would mean to wait for the device."""
@@ -102,10 +131,9 @@ class Views:
             )
         return self._framed(pixels, numbers)
 
-    def _alone(self, images: ImageSet, positions: Tensor, seed: int, epoch: int) -> Tensor:
+    def _alone(self, fetched: _Fetched, seed: int, epoch: int) -> Tensor:
         """Cropped, flipped and through the policy, before anything is mixed in."""
-        config, indices = self.config, images.indices[positions]
-        pixels = images.pixels.index_select(0, positions)
+        config, pixels, indices = self.config, fetched.pixels, fetched.indices
         if config.crop == "resized":
             box = boxes(
                 seed, epoch, indices, (pixels.shape[2], pixels.shape[3]), scale=config.scale, ratio=config.ratio
@@ -147,7 +175,7 @@ class Views:
     def _crop_identity(self) -> str:
         config = self.config
         if config.crop == "resized":
-            return f"resized{config.scale[0]}:{config.scale[1]},{config.ratio[0]}:{config.ratio[1]}"
+            return f"resized{RESIZING}-{config.scale[0]}:{config.scale[1]},{config.ratio[0]}:{config.ratio[1]}"
         return f"pad{config.padding}" if config.crop == "pad" and config.padding else ""
 
     def _policy_identity(self) -> str:

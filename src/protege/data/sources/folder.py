@@ -20,7 +20,7 @@ from protege.data.config import DataConfig
 from protege.data.progress import Progress
 from protege.data.sources.listing import PART_NAMES, File, Listing, listing
 from protege.data.sources.picture import decoded, strict_about_bombs
-from protege.data.split import official_parts
+from protege.data.split import divide, official_parts
 from protege.data.store import Pixels, Store, each, obtain_store, store_folder
 from protege.errors import DataError
 
@@ -43,7 +43,9 @@ def image_folder(config: DataConfig, folder: Path | None, progress: Progress) ->
     """Looks at every file's size and date, and decodes all of them where one has changed; other runs open the store."""
     root = Path(config.name.partition(":")[2].strip()).expanduser()
     side = config.image_size or SIDE
-    store = _store(listing(root), side, progress)
+    found = listing(root)
+    _rehearse_split(found, config)
+    store = _store(found, side, progress)
     record = store.record
     if record["unreadable"]:
         log.warning(
@@ -60,6 +62,13 @@ def image_folder(config: DataConfig, folder: Path | None, progress: Progress) ->
         place=lambda: f"{root}, decoded in {store.folder}",
         read=lambda: Published(store.pixels(), labels, labels),
     )
+
+
+def _rehearse_split(found: Listing, config: DataConfig) -> None:
+    """As if every file could be read: a mistake in the description is told now, not after hours of decoding."""
+    counts = Counter(file.part for file in found.files)
+    labels = np.array([file.label for file in found.files], np.int64)
+    divide(labels, labels, _parts([counts[part] for part in PART_NAMES]), found.classes, config)
 
 
 def _store(found: Listing, side: int, progress: Progress) -> Store:

@@ -36,10 +36,11 @@ def resized(source: Source, side: int | None, title: str, progress: Progress) ->
 
 
 def _resized(published: Published, side: int, title: str, progress: Progress) -> Iterator[Pixels]:
-    pixels = published.pixels.permute(0, 2, 3, 1).numpy()
-    with progress(f"resizing {title}", len(pixels), "images") as reached:
-        for done, image in enumerate(
-            each(lambda one: fitted(Image.fromarray(pixels[one]), side), range(len(pixels))), 1
-        ):
+    def one(position: int) -> Pixels:
+        return fitted(Image.fromarray(published.pixels[position].permute(1, 2, 0).numpy()), side)
+
+    count = len(published.labels)
+    with progress(f"resizing {title}", count, "images") as reached:
+        for done, image in enumerate(each(one, range(count)), 1):
             yield image
             reached(done)

@@ -48,7 +48,7 @@ class Theirs:
 
 
 def pictures_of(splits: Splits) -> reference.Pictures:
-    pixels = splits.train.pixels.permute(0, 2, 3, 1).contiguous().numpy()
+    pixels = splits.train.pixels[:].permute(0, 2, 3, 1).contiguous().numpy()
     transform = reference.TrainingTransform(pixels.shape[1], splits.mean, splits.std)
     return reference.Pictures(pixels, splits.train.labels.tolist(), transform)
 
