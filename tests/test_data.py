@@ -9,7 +9,7 @@ from rich.console import Console
 
 from protege import data
 from protege.data import DataConfig, Images, Source
-from protege.data.base import Published
+from protege.data.base import Published, at_a_time
 from protege.data.places import cache_folder, data_folder, size
 from protege.data.progress import bar, lines, shown, silent
 from protege.errors import DataError
@@ -91,6 +91,10 @@ def test_an_image_stays_at_its_index_however_the_data_are_split() -> None:
     some = data.load(DataConfig(name="cifar10-mini", classes=("dog", "cat"), limit=50), progress=silent)
     assert torch.equal(some.train.pixels[:], whole.train.pixels[some.train.indices])
     assert whole.train.labels[some.train.indices].tolist() == [5 - 2 * label for label in some.train.labels.tolist()]
+
+
+def test_large_images_are_looked_at_by_fewer_at_a_time() -> None:
+    assert [at_a_time(500, side) for side in (8, 32, 64, 128, 224, 1024)] == [500, 500, 500, 125, 40, 1]
 
 
 def test_images_can_be_chosen_by_position() -> None:

@@ -229,7 +229,7 @@ def test_a_pickle_that_would_do_something_is_refused_even_with_the_right_sum(
         (pickle.dumps({"data": np.zeros((2, 3072), np.float32), "labels": [0, 0]}, 2), "no 'data' of images"),
         (
             pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0]}, 2),
-            "no 'labels' with a number for each of its 2",
+            "no 'labels' with a number below 1,000 for each of its 2",
         ),
         (batch(1, 19), "holds 109 images; CIFAR-10 has 110"),
         (batch(1, 20, classes=11), "holds labels 0 to 10, but CIFAR-10 has 0 to 9"),

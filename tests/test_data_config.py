@@ -63,7 +63,7 @@ def test_heldout_is_a_count_or_a_fraction() -> None:
 
 
 def test_classes_and_triples_may_come_as_one_string_from_a_command_line() -> None:
-    config = DataConfig.model_validate({"name": "cifar100", "classes": "apple, bear", "resplit": ".6,.2,.2"})
+    config = DataConfig.model_validate({"name": "cifar100", "classes": "(apple, bear)", "resplit": ".6,.2,.2"})
     assert config.classes == ("apple", "bear")
     assert config.resplit == (0.6, 0.2, 0.2)
 

@@ -62,7 +62,7 @@ def test_a_file_gives_the_logits_of_its_checkpoint(
 ) -> None:
     made = exported(wanted)
     shipped = load(made.path).runtime
-    pixels = heldout(run).pixels.numpy()
+    pixels = heldout(run).pixels[:].numpy()
     for images in (1, 3, len(pixels)):  # any number at a time
         np.testing.assert_allclose(shipped.logits(pixels[:images]), checkpoint_logits(run)[:images], atol=1e-4)
     assert made.likeness.agreement == 1
@@ -75,7 +75,7 @@ def test_a_raw_file_takes_bytes_and_gives_calibrated_probabilities(
     shipped = load(exported(wanted).path)
     temperature = shipped.about.temperature
     assert temperature is not None
-    pixels = heldout(run).pixels.numpy()
+    pixels = heldout(run).pixels[:].numpy()
     found = shipped.runtime.output(shipped.runtime.given(pixels))
     wanted_probabilities = torch.from_numpy(checkpoint_logits(run) / temperature).softmax(1).numpy()
     np.testing.assert_allclose(found, wanted_probabilities, atol=1e-5)
@@ -126,7 +126,7 @@ def test_what_a_method_adds_is_exported_too(run: Run, tmp_path: Path) -> None:
     student = trained(run.path.parent, model="resnet8", teacher=run.path, method="simkd", seed=3)
     place = Place(runs=run.path.parent, device="cpu")
     made = export(student, place, Wanted(), out=tmp_path)
-    pixels = heldout(run).pixels.numpy()
+    pixels = heldout(run).pixels[:].numpy()
     np.testing.assert_allclose(load(made.path).runtime.logits(pixels), checkpoint_logits(student), atol=1e-4)
     small = export(student, place, Wanted(precision="int8"), out=tmp_path / "int8")
     assert small.layers > 10

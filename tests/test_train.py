@@ -223,7 +223,9 @@ def test_a_teacher_that_saw_the_held_out_images_is_refused(runs: Path) -> None:
         "optim": {"epochs": 1, "batch_size": 64},
     }
     teacher = trained(runs, other)
-    with pytest.raises(DataError, match=r"was trained on .* of the 100 images that judge this run.*heldout_seed 9"):
+    with pytest.raises(
+        DataError, match=r"was trained on .* of the 100 held-out images that judge this run.*heldout_seed 9"
+    ):
         trained(runs, {"teacher": str(teacher.path)})
 
 

@@ -72,3 +72,9 @@ def test_identities_of_numbered_views_ignore_the_seed_and_what_is_switched_off()
     stream = Views(MIXUP, 32)
     assert stream.identity(1) != stream.identity(2)
     assert Views(MIXUP.model_copy(update={"seed": 1}), 32).identity(2) == stream.identity(1)
+
+
+@pytest.mark.parametrize("typed", ["0.2,1", "0.2, 1", "(0.2, 1)", "[0.2,1]"])
+def test_ranges_may_come_as_one_string_from_a_command_line(typed: str) -> None:
+    config = ViewsConfig.model_validate({"crop": "resized", "scale": typed, "ratio": typed})
+    assert config.scale == config.ratio == (0.2, 1.0)

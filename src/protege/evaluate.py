@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from protege import data, runs
-from protege.data.base import Images, Splits
+from protege.data.base import Images, Splits, at_a_time
 from protege.errors import DataError, RunError, visible
 from protege.methods.base import Method, Outputs, Shapes
 from protege.models.network import Network
@@ -164,9 +164,9 @@ def predict(predictor: Predictor, images: Images, device: torch.device, batch_si
     modes = [part.training for part in parts]
     for part in parts:
         part.eval()
+    step = at_a_time(batch_size, images.pixels.shape[-1])
     said = [
-        predictor(images.pixels[start : start + batch_size].to(device)).float().cpu()
-        for start in range(0, len(images), batch_size)
+        predictor(images.pixels[start : start + step].to(device)).float().cpu() for start in range(0, len(images), step)
     ]
     for part, mode in zip(parts, modes, strict=True):
         part.train(mode)
@@ -290,12 +290,10 @@ def _scores_of(
 def teacher_logits(
     listened_to: speaking.Teacher, images: Images, device: torch.device, batch_size: int = 500
 ) -> Tensor:
-    starts = range(0, len(images), batch_size)
+    step = at_a_time(batch_size, images.pixels.shape[-1])
+    starts = range(0, len(images), step)
     return torch.cat(
-        [
-            listened_to.ask(images.pixels[start : start + batch_size].to(device), ("logits",)).logits.cpu()
-            for start in starts
-        ]
+        [listened_to.ask(images.pixels[start : start + step].to(device), ("logits",)).logits.cpu() for start in starts]
     )
 
 

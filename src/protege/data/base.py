@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import torch
     from torch import Tensor
 
@@ -15,6 +17,14 @@ if TYPE_CHECKING:
     Pixels = Tensor | Mapped  # uint8 [N, 3, H, W]; index it rather than change it
 
 Three = tuple[float, float, float]
+
+
+def at_a_time(images: int, side: int) -> int:
+    """How many images of this side to look at together, where `images` of up to 64 px are: larger ones fill the memory.
+
+    It depends on nothing else, as sums in a network depend on the size of a batch.
+    """
+    return max(1, images * 64**2 // max(side, 64) ** 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +62,16 @@ class Splits:
     images: int  # size of the full training set, into which the indices of `train` and `heldout` point
     fingerprint: str  # of the content and of the split: equal fingerprints mean equal `Splits`
     content: str  # of the pixels alone, however split or labelled: equal contents mean equal images at equal indices
+    marks: Callable[[], Marks]  # may read every image at its first call
+
+
+@dataclass(frozen=True, eq=False)
+class Marks:
+    """Images by 64 bits of what they were before they were resized; sorted, each once."""
+
+    train: npt.NDArray[np.uint64]
+    heldout: npt.NDArray[np.uint64]
+    test: npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +97,8 @@ class Source:
     content: str  # sha256 of whatever fixes the pixels; no path and no date goes into it
     place: Callable[[], str]  # where the files lie, for people
     read: Callable[[], Published]
+    names: tuple[str, ...] | None = None  # of the published images: a share is then split off by name, not by position
+    marks: Callable[[], npt.NDArray[np.uint64]] | None = None  # of the published images; without, the pixels tell
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ DATASETS: dict[str, Callable[..., Any]] = {}  # filled by the package, which eve
 
 
 def separated(value: object) -> object:
-    """Lets a command line say `apple,bear` where a file says [apple, bear], and `150` for a list of one."""
+    """Lets a command line say `apple,bear` or `(apple, bear)` where a file says [apple, bear], and `150` for a list of one."""
     if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(","))
+        return tuple(part.strip() for part in value.strip(" ()[]").removesuffix(",").split(","))
     return (value,) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
@@ -50,6 +50,11 @@ class DataConfig(Fields):
         ge=0,
         lt=2**63,
         description="which images are kept apart; the seed of a training run never matters here",
+    )
+    split: Literal["name", "position"] = Field(
+        default="name",
+        description="what decides which part a file of a folder is in: its name, so that it stays there when files are "
+        "added, or its position among all, as runs had it before there was a choice",
     )
     classes: Classes | None = Field(
         default=None, description="these classes only, by name or index, relabelled 0, 1, 2 in the given order"

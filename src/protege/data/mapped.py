@@ -42,7 +42,8 @@ class Mapped:
 
     def __getitem__(self, chosen: int | slice | Tensor) -> Tensor:
         which = chosen.cpu().numpy() if isinstance(chosen, torch.Tensor) else chosen
-        return torch.from_numpy(np.array(self._everything[self._positions[which]]))
+        copied = torch.from_numpy(np.asarray(self._everything[np.atleast_1d(self._positions[which])]))
+        return copied[0] if isinstance(which, int) else copied
 
     def index_select(self, dim: Literal[0], positions: Tensor) -> Tensor:
         """As a tensor has it, since that is quicker there than indexing."""

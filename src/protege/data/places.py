@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from protege.errors import DataError, NotEnoughSpace
 
@@ -24,6 +26,15 @@ def cache_folder() -> Path:
     """Things that can be made again: downloads and decoded images. XDG_CACHE_HOME moves it."""
     root = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(root) if Path(root).is_absolute() else Path.home() / ".cache") / "protege"
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The JSON object in a file that anybody may have put there; empty if it is none, or no regular file."""
+    try:
+        held = json.loads(path.read_text()) if path.is_file() else None
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return held if isinstance(held, dict) else {}
 
 
 def data_folder(folder: Path | None = None) -> Path:
@@ -81,15 +92,25 @@ def disk_errors(folder: Path, wanted: int, what: str) -> Iterator[None]:
             raise DataError(
                 f"{folder} cannot be written to ({error.strerror}), and {what} must go there. Name another folder."
             ) from error
+        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.ENOENT, errno.ELOOP, errno.EISDIR, errno.ENAMETOOLONG):
+            raise DataError(
+                f"{folder} cannot be a folder ({error.strerror}: {error.filename}), and {what} must go there. "
+                "Remove what is in the way, or name another folder (XDG_CACHE_HOME, --data-dir)."
+            ) from error
         raise
 
 
 @contextmanager
 def alone(path: Path, what: str) -> Iterator[None]:
     """One process at a time makes `path`; the others wait, and find it made. One that dies lets the next in."""
-    with path.with_name(f".{path.name}.lock").open("w") as file:
-        _lock(file.fileno(), what)
+    # Not blocking: a pipe of this name would wait for a reader.
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path.with_name(f".{path.name}.lock"), flags, 0o666)
+    try:
+        _lock(descriptor, what)
         yield
+    finally:
+        os.close(descriptor)
 
 
 def _lock(descriptor: int, what: str) -> None:

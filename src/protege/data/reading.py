@@ -11,8 +11,9 @@ import torch
 from protege.data.base import Description, Identity, Images, Published, Source, Splits
 from protege.data.config import DataConfig
 from protege.data.mapped import Mapped
+from protege.data.marks import marks_of
 from protege.data.places import need_memory
-from protege.data.split import Parts, Positions, class_indices, divide
+from protege.data.split import Parts, Positions, class_indices, divide, splits_by_name
 from protege.errors import DataError
 
 if TYPE_CHECKING:
@@ -53,13 +54,16 @@ def _fingerprint(source: Source, config: DataConfig, chosen: tuple[int, ...], no
         "resplit": config.resplit,
         "normalisation": normalisation,
     }
+    if splits_by_name(source, config):
+        parts["split"] = "name"
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def read(source: Source, config: DataConfig) -> Splits:
     known = identity(source, config)
     published = _checked(source.read(), source)
-    parts = divide(published.labels.numpy(), published.strata.numpy(), source.parts, source.classes, config)
+    labels, strata = published.labels.numpy(), published.strata.numpy()
+    parts = divide(labels, strata, source.parts, source.classes, config, source.names)
     return Splits(
         name=known.name,
         classes=known.classes,
@@ -71,6 +75,7 @@ def read(source: Source, config: DataConfig) -> Splits:
         images=known.images,
         fingerprint=known.fingerprint,
         content=known.content,
+        marks=marks_of(source, parts),
     )
 
 

@@ -1,6 +1,7 @@
 """Who trains, who is held out, who tests: pure functions of labels, description and seed.
 
-Every choice follows one fixed shuffle of the images, made from (seed, index) by integer arithmetic alone. So it is the
+Every choice follows one fixed shuffle of the images, made from (seed, index) by integer arithmetic alone; of files, from
+(seed, name). So it is the
 same on every machine and with every library version; a larger held-out part contains a smaller one; and the images held
 out of a hundred equal classes are those held out of ten of them.
 """
@@ -9,14 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
+from unicodedata import normalize
 
 import numpy as np
 import numpy.typing as npt
 
+from protege.data.base import Source
 from protege.data.config import DataConfig
 from protege.errors import DataError, suggest
 
 Positions = npt.NDArray[np.int64]
+Keys = npt.NDArray[np.uint64]
 
 TEST_SHARE = 0.2  # of a folder that comes without a test part
 TEST_SEED = 20_000
@@ -35,29 +40,62 @@ class Parts:
     test_starts: int
 
 
+@dataclass(frozen=True)
+class Lot:
+    """What is drawn for an image: by its position among all, or by its name, which other images leave alone."""
+
+    names: Keys | None = None
+
+    def draw(self, positions: Positions, seed: int) -> Keys:
+        return shuffled(positions if self.names is None else self.names[positions], seed)
+
+
+def lot(names: Sequence[str] | None) -> Lot:
+    if names is None:
+        return Lot()
+    digests = (blake2b(normalize("NFC", name).encode(errors="surrogateescape"), digest_size=8) for name in names)
+    return Lot(np.array([int.from_bytes(digest.digest(), "little") for digest in digests], np.uint64))
+
+
+def splits_by_name(source: Source, config: DataConfig) -> bool:
+    """Whether the names of the images decide anything: a part that came with the folder is what it is."""
+    if source.names is None or config.split == "position":
+        return False
+    cut = source.parts[2] == 0 or (source.parts[1] == 0 and config.heldout != 0)
+    return cut or config.resplit is not None or config.imbalance is not None or config.limit is not None
+
+
 def divide(
-    labels: Positions, strata: Positions, published: tuple[int, int, int], classes: Sequence[str], config: DataConfig
+    labels: Positions,
+    strata: Positions,
+    published: tuple[int, int, int],
+    classes: Sequence[str],
+    config: DataConfig,
+    file_names: Sequence[str] | None = None,
 ) -> Parts:
     """The three parts. Held-out and test images are chosen before `imbalance` and `limit`, which leave them alone."""
     chosen = class_indices(config, classes)
     names = [classes[index] for index in chosen]
-    *official, test_starts = official_parts(strata, published)
+    lots = lot(file_names if config.split == "name" else None)
+    *official, test_starts = official_parts(strata, published, lots)
     labels = _relabelled(labels, chosen, len(classes))
     parts = [part[labels[part] >= 0] for part in official]
     _refuse_empty(parts[0], labels, names, f"{config.name} as published")
     if config.resplit is None:
-        train, heldout, test = _with_heldout(parts, labels, strata, names, config)
+        train, heldout, test = _with_heldout(parts, labels, strata, names, config, lots)
     else:
-        train, heldout, test = _pooled(np.sort(np.concatenate(parts)), labels, strata, names, config)
+        train, heldout, test = _pooled(np.sort(np.concatenate(parts)), labels, strata, names, config, lots)
         test_starts = 0
     if len(test) == 0:
         raise DataError(f"{config.name} has no test images of the classes asked for ({', '.join(names[:5])}).")
-    train = _long_tail(train, labels, strata, len(names), config.imbalance)
-    train = _limited(train, labels, strata, names, config.limit)
+    train = _long_tail(train, labels, strata, len(names), config.imbalance, lots)
+    train = _limited(train, labels, strata, names, config.limit, lots)
     return Parts(train, heldout, test, labels, test_starts)
 
 
-def official_parts(strata: Positions, published: tuple[int, int, int]) -> tuple[Positions, Positions, Positions, int]:
+def official_parts(
+    strata: Positions, published: tuple[int, int, int], lots: Lot
+) -> tuple[Positions, Positions, Positions, int]:
     """Training, held-out and test positions before any wish of the user's, and where the test part's indices start.
 
     Data without a test part get one here, from all classes, so that it is the same for whoever trains on some of them.
@@ -66,7 +104,7 @@ def official_parts(strata: Positions, published: tuple[int, int, int]) -> tuple[
     train, heldout, test = np.split(np.arange(len(strata)), [published[0], counted])
     if len(test):
         return train, heldout, test, counted
-    train, test = _set_apart(train, strata, strata, (TEST_SHARE, "the test part's share"), TEST_SEED)
+    train, test = _set_apart(train, strata, strata, (TEST_SHARE, "the test part's share"), TEST_SEED, lots)
     return train, heldout, test, 0
 
 
@@ -97,12 +135,12 @@ def _relabelled(labels: Positions, chosen: Sequence[int], classes: int) -> Posit
     return table[labels]
 
 
-def shuffled(indices: Positions, seed: int) -> npt.NDArray[np.uint64]:
+def shuffled(indices: Positions | Keys, seed: int) -> Keys:
     """A random number for each index (splitmix64, Steele et al. 2014), to sort by."""
     return _mixed(indices.astype(np.uint64) + _mixed(np.array([seed], np.uint64)))
 
 
-def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def _mixed(values: Keys) -> Keys:
     values = (values + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -120,9 +158,9 @@ def apportion(total: int, counts: Sequence[int]) -> list[int]:
     return shares
 
 
-def _in_order(pool: Positions, labels: Positions, strata: Positions, seed: int) -> list[Positions]:
+def _in_order(pool: Positions, labels: Positions, strata: Positions, seed: int, lots: Lot) -> list[Positions]:
     """The pool's images of each class, shuffled, the strata of a class taking turns."""
-    keys = shuffled(pool, seed)
+    keys = lots.draw(pool, seed)
     by_stratum = np.lexsort((keys, strata[pool]))
     turn = np.empty(len(pool), np.int64)
     _, starts, sizes = np.unique(strata[pool][by_stratum], return_index=True, return_counts=True)
@@ -136,50 +174,65 @@ def _taken(classes: list[Positions], quotas: Sequence[int]) -> Positions:
 
 
 def _set_apart(
-    pool: Positions, labels: Positions, strata: Positions, share: tuple[float, str], seed: int
+    pool: Positions, labels: Positions, strata: Positions, share: tuple[float, str], seed: int, lots: Lot
 ) -> tuple[Positions, Positions]:
     """What stays of the pool, and what is set apart: a count or a fraction below 1, with its name for errors."""
     amount, name = share
+    if lots.names is not None and isinstance(amount, float):
+        return _by_lot(pool, (0.0, amount), name, seed, lots)
     total = amount if isinstance(amount, int) else round(amount * len(pool))
     if not 0 < total < len(pool):
         raise DataError(
             f"{name} {amount:g} of {len(pool):,} images would be {total:,}. It must be between 1 and {len(pool) - 1:,}."
         )
-    classes = _in_order(pool, labels, strata, seed)
+    classes = _in_order(pool, labels, strata, seed, lots)
     apart = _taken(classes, apportion(total, [len(members) for members in classes]))
     return np.setdiff1d(pool, apart, assume_unique=True), apart
 
 
+def _by_lot(pool: Positions, span: tuple[float, float], name: str, seed: int, lots: Lot) -> tuple[Positions, Positions]:
+    """Each image on its own, whatever the others are: so none changes sides when some are added or removed."""
+    drawn = lots.draw(pool, seed).astype(np.float64) / 2.0**64
+    apart = (span[0] <= drawn) & (drawn < span[1])
+    if not 0 < apart.sum() < len(pool):
+        raise DataError(
+            f"{name} {span[1] - span[0]:g} of {len(pool):,} images would be {apart.sum():,}, as their names fall. "
+            "Add images, give another share, or a count."
+        )
+    return pool[~apart], pool[apart]
+
+
 def _with_heldout(
-    parts: list[Positions], labels: Positions, strata: Positions, names: Sequence[str], config: DataConfig
+    parts: list[Positions], labels: Positions, strata: Positions, names: Sequence[str], config: DataConfig, lots: Lot
 ) -> tuple[Positions, Positions, Positions]:
     train, heldout, test = parts
     if config.heldout == 0 or len(heldout):
         return train, heldout if config.heldout else heldout[:0], test
-    train, heldout = _set_apart(train, labels, strata, (config.heldout, "data.heldout"), config.heldout_seed)
+    train, heldout = _set_apart(train, labels, strata, (config.heldout, "data.heldout"), config.heldout_seed, lots)
     _refuse_empty(train, labels, names, f"data.heldout {config.heldout:g}")
     return train, heldout, test
 
 
 def _pooled(
-    pool: Positions, labels: Positions, strata: Positions, names: Sequence[str], config: DataConfig
+    pool: Positions, labels: Positions, strata: Positions, names: Sequence[str], config: DataConfig, lots: Lot
 ) -> tuple[Positions, Positions, Positions]:
     assert config.resplit is not None
     _, heldout_share, test_share = config.resplit
-    train, test = _set_apart(pool, labels, strata, (test_share, "data.resplit's test share"), config.heldout_seed)
+    seed, words = config.heldout_seed, "data.resplit's held-out share of"
+    train, test = _set_apart(pool, labels, strata, (test_share, "data.resplit's test share"), seed, lots)
     heldout = train[:0]
-    if heldout_share > 0:
+    if heldout_share > 0 and lots.names is not None:
+        train, heldout = _by_lot(train, (test_share, test_share + heldout_share), words, seed, lots)
+    elif heldout_share > 0:
         # A count, so that what was already taken does not change it.
         count = round(heldout_share * len(pool))
-        train, heldout = _set_apart(
-            train, labels, strata, (count, "data.resplit's held-out share of"), config.heldout_seed
-        )
+        train, heldout = _set_apart(train, labels, strata, (count, words), seed, lots)
     _refuse_empty(train, labels, names, f"data.resplit {list(config.resplit)}")
     return train, heldout, test
 
 
 def _long_tail(
-    train: Positions, labels: Positions, strata: Positions, count: int, imbalance: float | None
+    train: Positions, labels: Positions, strata: Positions, count: int, imbalance: float | None, lots: Lot
 ) -> Positions:
     """n_c = n_max * (1 / imbalance) ** (c / (k - 1)), rounded down as the long-tailed CIFAR sets of the literature are.
 
@@ -187,7 +240,7 @@ def _long_tail(
     """
     if imbalance is None:
         return train
-    classes = _in_order(train, labels, strata, IMBALANCE_SEED)
+    classes = _in_order(train, labels, strata, IMBALANCE_SEED, lots)
     curve = [imbalance ** (-label / (count - 1)) for label in range(count)]
     largest = min(len(members) / share for members, share in zip(classes, curve, strict=True))
     # The small term undoes the rounding of powers: 5000 * 0.01 must be 50, not 49.
@@ -195,11 +248,11 @@ def _long_tail(
 
 
 def _limited(
-    train: Positions, labels: Positions, strata: Positions, names: Sequence[str], limit: int | None
+    train: Positions, labels: Positions, strata: Positions, names: Sequence[str], limit: int | None, lots: Lot
 ) -> Positions:
     if limit is None or limit >= len(train):
         return train
-    classes = _in_order(train, labels, strata, LIMIT_SEED)
+    classes = _in_order(train, labels, strata, LIMIT_SEED, lots)
     limited = _taken(classes, apportion(limit, [len(members) for members in classes]))
     _refuse_empty(limited, labels, names, f"data.limit {limit}")
     return limited

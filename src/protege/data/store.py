@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from protege.data.mapped import Mapped
-from protege.data.places import alone, cache_folder, disk_errors, need_space, size
+from protege.data.places import alone, cache_folder, disk_errors, need_space, read_record, size
 from protege.errors import NotEnoughSpace
 
 FORMAT = 1
@@ -36,7 +36,10 @@ class Store:
 
     def pixels(self) -> Mapped:
         """uint8 [N, 3, S, S], left in the file."""
-        return Mapped(_map(self.folder / "pixels.u8", self.record["count"], self.record["size"]))
+        return Mapped(self.mapped())
+
+    def mapped(self) -> Pixels:
+        return _map(self.folder / "pixels.u8", self.record["count"], self.record["size"])
 
 
 def _map(file: Path, count: int, side: int) -> Pixels:
@@ -78,12 +81,12 @@ def obtain_store(
 
 def _opened(folder: Path) -> Store | None:
     """None for a store that is missing, of another format, or not whole: it is then made anew."""
-    try:
-        record = json.loads((folder / "store.json").read_text())
-        whole = record["count"] * 3 * record["size"] ** 2 == (folder / "pixels.u8").stat().st_size
-    except (OSError, ValueError, KeyError, TypeError):
+    record, pixels = read_record(folder / "store.json"), folder / "pixels.u8"
+    count, side = record.get("count"), record.get("size")
+    if record.get("format") != FORMAT or type(count) is not int or type(side) is not int or min(count, side) < 1:
         return None
-    return Store(folder, record) if whole and record["format"] == FORMAT else None
+    whole = pixels.is_file() and pixels.stat().st_size == count * 3 * side**2
+    return Store(folder, record) if whole else None
 
 
 def _written(

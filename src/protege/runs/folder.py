@@ -96,13 +96,13 @@ class Run:
     def config(self) -> RunConfig:
         """The description. A method from outside is not imported: to run one, ask for `method`."""
         with unread():
-            return check_run(self.record()["config"], str(self.record_file))
+            return check_run(_as_it_was(self.record()["config"]), str(self.record_file))
 
     def method(self) -> Method:
         """The method, from its file where it is one from outside: imported if it is what the run was made with, and trusted here."""
         record = self.record()
         with recorded(str(self.record_file), record.get("code")):
-            return check_run(record["config"], str(self.record_file)).method
+            return check_run(_as_it_was(record["config"]), str(self.record_file)).method
 
     def result(self) -> dict[str, Any]:
         return read_json(self.result_file, records.Result)
@@ -115,6 +115,12 @@ class Run:
 
     def evaluation(self, split: str) -> dict[str, Any]:
         return read_json(self.evaluations / f"{split}.json", records.Evaluation)
+
+
+def _as_it_was(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Runs from before names could decide a folder's split had it decided by position."""
+    given = described.get("data")
+    return {**described, "data": {"split": "position", **given}} if isinstance(given, Mapping) else dict(described)
 
 
 # ---- one run ----

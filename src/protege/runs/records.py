@@ -80,6 +80,13 @@ def _identity(name: str) -> str:
 Identity = Annotated[str, AfterValidator(_identity)]
 
 
+class SeenRecord(_Part):
+    """Sets of images that the run and all that it learned from were trained on, its own first; and what nobody knows."""
+
+    sets: list[Annotated[str, Field(pattern="^[0-9a-f]{16}$")]]
+    unknown: list[str]
+
+
 class RunRecord(_Part):
     """run.json"""
 
@@ -92,6 +99,7 @@ class RunRecord(_Part):
     command: str
     environment: Environment
     code: NotRequired[str]
+    seen: NotRequired[SeenRecord]
 
 
 class Best(_Part):

@@ -61,7 +61,7 @@ def export(
     splits = data.load(run.config().data, place.data_dir)
     judges = splits.heldout if splits.heldout is not None else splits.train
     judges = judges.at(slice(0, COMPARED))
-    before = logits_of(runtime, judges.pixels.numpy())
+    before = logits_of(runtime, judges.pixels[:].numpy())
     about = about_precision(runtime.about, wanted)
     if splits.heldout is not None:
         about = replace(about, temperature=fit_temperature(torch.from_numpy(before), judges.labels))
@@ -77,7 +77,7 @@ def export(
 
 
 def compared(shipped: Runtime, before: np.ndarray, judges: Images, splits: Splits, wanted: Wanted) -> Likeness:
-    after = logits_of(shipped, judges.pixels.numpy())
+    after = logits_of(shipped, judges.pixels[:].numpy())
     labels = judges.labels.numpy() if splits.heldout is not None else None
     return likeness(before, after, labels, wanted.raw)
 
@@ -86,5 +86,5 @@ def calibration_batches(splits: Splits, images: int, batch: int = 64) -> list[Te
     """Training images, spread over the whole set so that every class is among them."""
     count = min(images, len(splits.train))
     chosen = torch.linspace(0, len(splits.train) - 1, count).long()
-    pixels = splits.train.at(chosen).pixels
+    pixels = splits.train.at(chosen).pixels[:]
     return [normalise(part, splits.mean, splits.std) for part in pixels.split(batch)]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from protege import data, runs
-from protege.data.base import Images, Splits
+from protege.data.base import Images, Splits, at_a_time
 from protege.errors import ConfigError
 from protege.methods.base import Outputs
 from protege.runs.config import Place, RunConfig
@@ -21,7 +21,8 @@ from protege.runs.process import compute_alike
 from protege.teacher import speaking
 from protege.teacher.memory import Memory, answers
 from protege.teacher.memory_folder import allocated
-from protege.teacher.sources import identify, refuse_any_leak
+from protege.teacher.seen import refuse_any_leak
+from protege.teacher.sources import identify
 from protege.teacher.speaking import Teacher, Voice, ask, together
 from protege.views import Views
 
@@ -96,7 +97,9 @@ class Remembered:
             return ask(voice, render(places.to(positions.device))).logits.cpu()
 
         indices = self.images.indices[positions].cpu()
-        found = answers(memory, indices, numbers.cpu(), tell, ASKED_TOGETHER[self.device.type])
+        found = answers(
+            memory, indices, numbers.cpu(), tell, at_a_time(ASKED_TOGETHER[self.device.type], self.views.image_size)
+        )
         self.asked += found.asked
         return found.logits.to(self.device)
 
@@ -177,7 +180,7 @@ def warm(config: RunConfig, place: Place, every_view: bool, say: Callable[[str],
     """
     splits = data.load(config.data, place.data_dir)
     sources = identify(config.teacher, place.runs)
-    refuse_any_leak(sources, config.data, splits, place.data_dir)
+    refuse_any_leak(sources, config, splits, place)
     if not sources:
         raise ConfigError("Nobody to listen to: name a teacher with --teacher RUN_OR_WEIGHTS.")
     compute_alike(place.threads or runs.cores())

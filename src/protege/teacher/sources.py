@@ -6,13 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from protege import data, runs
-from protege.data.base import Splits
-from protege.data.config import DataConfig
+from protege import runs
 from protege.data.files import is_file, is_folder
-from protege.errors import ConfigError, DataError, RunError
+from protege.errors import ConfigError, RunError
 from protege.runs.config import TeacherConfig, canonical, digest
 
 WEIGHTS = (".safetensors", ".pth", ".pt", ".th", ".bin", ".ckpt")  # how a path of weights ends, and no id of a run
@@ -50,40 +46,14 @@ def _identify(teacher: TeacherConfig, root: Path) -> Source:
         raise RunError(
             f"The teacher {run.id} kept no best epoch, for it had no held-out images: use --teacher.weights final."
         )
+    if run.adapters_file(teacher.weights).exists():
+        raise RunError(
+            f"{run.id} learned by {run.config().method.name} and answers with what that adds to its network, which a teacher has not. "
+            "Choose a teacher that was trained by another method."
+        )
     return Source(teacher, run_identity(run.id, teacher.weights), run)
 
 
 def run_identity(run_id: str, weights: str = "final") -> str:
     """The identity of a teacher that is a run; known before it is trained, so that a whole study can be planned."""
     return f"run:{run_id}:{weights}"
-
-
-def refuse_any_leak(sources: Sequence[Source], config: DataConfig, splits: Splits, data_dir: Path | None) -> None:
-    """Of teachers from weights files nobody knows what they saw."""
-    for source in sources:
-        if source.run is not None:
-            refuse_leaks(source.run, config, splits, data_dir)
-
-
-def refuse_leaks(run: runs.Run, config: DataConfig, splits: Splits, data_dir: Path | None) -> None:
-    """Held-out and test images judge: a teacher that has seen them would tell their labels."""
-    if run.record()["data"]["content"] != splits.content:
-        return
-    theirs = run.config().data.under(config.name)  # the same images, wherever they were then
-    if theirs == config:
-        return
-    if theirs.resplit != config.resplit:
-        raise DataError(
-            f"The teacher {run.id} was trained with data.resplit {theirs.resplit}, this run has {config.resplit}: "
-            "it may have seen the test images. Give both the same."
-        )
-    seen = data.load(theirs, data_dir).train.indices
-    judges = [splits.heldout] if config.resplit is None else [splits.heldout, splits.test]
-    for images in judges:
-        leaked = 0 if images is None else int(torch.isin(images.indices.cpu(), seen.cpu()).sum())
-        if images is not None and leaked:
-            raise DataError(
-                f"The teacher {run.id} was trained on {leaked:,} of the {len(images):,} images that judge this run. "
-                f"Give this run the teacher's split (data.heldout {theirs.heldout:g}, data.heldout_seed {theirs.heldout_seed}), "
-                "or train the teacher again with this run's."
-            )

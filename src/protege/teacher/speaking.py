@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from protege import runs
-from protege.data.base import Splits
+from protege.data.base import Splits, at_a_time
 from protege.errors import ModelError, RunError
 from protege.methods.base import Classifier, Outputs, Shapes
 from protege.models import build
@@ -119,14 +119,15 @@ def load(
 @torch.inference_mode()
 def _quickest_safe(voice: Voice, splits: Splits, device: torch.device) -> Precision:
     """bf16 where it is clearly quicker here and says the same as fp32 of a thousand training images."""
-    shown = splits.train.pixels[:SELF_TEST].to(device)
+    side = splits.train.pixels.shape[-1]
+    shown = splits.train.pixels[: at_a_time(SELF_TEST, side)].to(device)
     lower = replace(voice, precision="bf16")
-    batch = shown[:250]
+    batch = shown[: at_a_time(250, side)]
     what = f"teacher {voice.weights} {tuple(batch.shape)}"
     choice = quickest(what, {"fp32": lambda: ask(voice, batch), "bf16": lambda: ask(lower, batch)}, device)
     if choice.name == "fp32":
         return "fp32"
-    said = [torch.cat([ask(one, part).logits for part in shown.split(250)]) for one in (voice, lower)]
+    said = [torch.cat([ask(one, part).logits for part in shown.split(len(batch))]) for one in (voice, lower)]
     return "bf16" if says_the_same(said[0], said[1]) else "fp32"
 
 

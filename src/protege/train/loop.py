@@ -28,7 +28,8 @@ from protege.runs.hardware import device_of
 from protege.runs.identity import run_id
 from protege.runs.process import settle, stoppable
 from protege.teacher import recall, speaking
-from protege.teacher.sources import Source, identify, refuse_any_leak
+from protege.teacher.seen import Seen, listed, refuse_any_leak
+from protege.teacher.sources import Source, identify
 from protege.train.arithmetic import Chosen, choose, record, recorded
 from protege.train.divergence import Watch
 from protege.train.hints import hints
@@ -67,10 +68,10 @@ def train(run: RunConfig | Mapping[str, Any], place: Place | None = None) -> run
     if known.finished:
         return known
     splits = data.load(config.data, place.data_dir)
-    refuse_any_leak(planned.sources, config.data, splits, place.data_dir)
+    inherited = refuse_any_leak(planned.sources, config, splits, place)
     if not known.record_file.exists():
         _rehearse(planned, splits, place)
-    begun = runs.start(place.runs, planned.id, record_of(planned, splits, place))
+    begun = runs.start(place.runs, planned.id, record_of(planned, splits, place, inherited))
     with runs.locked(begun, place.wait):
         if not begun.finished:  # the process that we waited for may have done it
             settle(begun, place)
@@ -86,8 +87,9 @@ def _rehearse(planned: Plan, splits: Splits, place: Place) -> None:
     Learner.fresh(planned.config, splits, taught_by)
 
 
-def record_of(planned: Plan, splits: Splits, place: Place) -> dict[str, Any]:
-    return described(planned.id, planned.config, planned.sources, splits, place)
+def record_of(planned: Plan, splits: Splits, place: Place, inherited: Seen | None = None) -> dict[str, Any]:
+    written = described(planned.id, planned.config, planned.sources, splits, place)
+    return written | {"seen": listed(place.runs, splits, inherited or Seen())}
 
 
 class Training:

@@ -138,8 +138,8 @@ class Views:
             box = boxes(
                 seed, epoch, indices, (pixels.shape[2], pixels.shape[3]), scale=config.scale, ratio=config.ratio
             )
-            pixels = resize_boxes(pixels, box, self.image_size)
-            pixels = flip(pixels, integers(seed, "flip", epoch, indices, 2)) if config.flip else pixels
+            mirrored = integers(seed, "flip", epoch, indices, 2) if config.flip else torch.zeros_like(indices)
+            pixels = resize_boxes(pixels, box, self.image_size, mirrored)
         else:
             pixels = self._framed(pixels, self._drawn(seed, epoch, indices))
         if config.policy == "randaugment":

@@ -13,29 +13,35 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from protege.views.crop import flip
+
 BITS = 22  # of the weights' fractions, as in Pillow
 
 
-def resize_boxes(pixels: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """Cut out one box (top, left, height, width) per image, uint8, and resize it to `size` x `size`."""
-    return (by_pillow if pixels.device.type == "cpu" else by_taps)(pixels, boxes, size)
+def resize_boxes(pixels: Tensor, boxes: Tensor, size: int, flipped: Tensor) -> Tensor:
+    """Cut out one box (top, left, height, width) per image, uint8, resize it to `size` x `size`, mirror it if so told."""
+    return (by_pillow if pixels.device.type == "cpu" else by_taps)(pixels, boxes, size, flipped)
 
 
-def by_pillow(pixels: Tensor, boxes: Tensor, size: int) -> Tensor:
+def by_pillow(pixels: Tensor, boxes: Tensor, size: int, flipped: Tensor) -> Tensor:
     images, made = pixels.numpy(), np.empty((*pixels.shape[:2], size, size), np.uint8)
-    for image, (top, left, height, width), out in zip(images, boxes.tolist(), made, strict=True):
+    for image, (top, left, height, width), mirror, out in zip(
+        images, boxes.tolist(), flipped.tolist(), made, strict=True
+    ):
         cut = image[:, top : top + height, left : left + width]
         # Merging and splitting channels takes a third of the time of turning their order around.
         whole = Image.merge("RGB", [Image.fromarray(channel) for channel in cut])
         if height > size:  # rows first: left to itself, Pillow's choice depends on its version
             whole = whole.resize((size, height), Image.Resampling.BILINEAR)
         resized = whole.resize((size, size), Image.Resampling.BILINEAR)
+        if mirror:
+            resized = resized.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         for channel, plane in zip(out, resized.split(), strict=True):
             channel[:] = np.asarray(plane)
     return torch.from_numpy(made)
 
 
-def by_taps(pixels: Tensor, boxes: Tensor, size: int) -> Tensor:
+def by_taps(pixels: Tensor, boxes: Tensor, size: int, flipped: Tensor) -> Tensor:
     """Each new pixel from the few old ones under its tent: first along the rows, rounded, then down the columns."""
     height, width = pixels.shape[2:]
     across = _taps(boxes[:, 1], boxes[:, 3], width, size)
@@ -44,10 +50,11 @@ def by_taps(pixels: Tensor, boxes: Tensor, size: int) -> Tensor:
         pixels.gather(3, place[:, None, None].expand(-1, 3, height, -1)).int() * weight[:, None, None]
         for place, weight in across
     ])  # fmt: skip
-    return _summed([
+    made = _summed([
         rows.gather(2, place[:, None, :, None].expand(-1, 3, -1, size)).int() * weight[:, None, :, None]
         for place, weight in down
     ])  # fmt: skip
+    return flip(made, flipped)
 
 
 def _summed(parts: list[Tensor]) -> Tensor:

@@ -20,7 +20,7 @@ import torch
 
 from protege.data.base import Published, Source, Three
 from protege.data.config import DataConfig
-from protege.data.places import data_folder, size
+from protege.data.places import data_folder, read_record, size
 from protege.data.progress import Progress
 from protege.data.sources.classes import CIFAR10, CIFAR100, CIFAR100_COARSE
 from protege.data.sources.download import Download, download
@@ -134,10 +134,10 @@ def _source(archive: Archive, config: DataConfig, folder: Path | None, progress:
 def _where(archive: Archive, root: Path) -> Path | None:
     """The unpacked folder if it is whole, else the archive, else nothing."""
     folder = root / archive.folder
-    if all((folder / name).exists() for name in archive.sums):
+    if all((folder / name).is_file() for name in archive.sums):
         return folder
     packed = root / archive.file
-    return packed if packed.exists() else None
+    return packed if packed.is_file() else None
 
 
 def _published(archive: Archive, root: Path, labels: str, progress: Progress) -> Published:
@@ -184,7 +184,7 @@ def _packed(archive: Archive, path: Path) -> Iterator[tuple[str, bytes]]:
 def _unpacked(archive: Archive, folder: Path) -> Iterator[tuple[str, bytes]]:
     """The files of a folder, checked once: a stamp beside them remembers which were found right."""
     stamp = folder / ".protege-checked.json"
-    known = _read_stamp(stamp)
+    known = read_record(stamp)
     seen: dict[str, list[int | str]] = {}
     for name, expected in archive.sums.items():
         content, state = _content(folder / name, archive)
@@ -212,14 +212,6 @@ def _right(content: bytes, expected: str, place: str, remove: Path) -> bytes:
             f"Delete {remove}, and it will be downloaded again."
         )
     return content
-
-
-def _read_stamp(stamp: Path) -> dict[str, object]:
-    try:
-        known = json.loads(stamp.read_text())
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
 
 
 def _write_stamp(stamp: Path, seen: Mapping[str, object]) -> None:
@@ -254,8 +246,12 @@ def _batch(content: bytes, archive: Archive, place: str) -> Arrays:
 
 def _labels(held: Mapping[str, object], key: str, count: int, place: str) -> npt.NDArray[np.int64]:
     labels = held.get(key)
-    if not isinstance(labels, list) or len(labels) != count or not all(isinstance(one, int) for one in labels):
-        raise DataError(f"{place} holds no '{key}' with a number for each of its {count:,} images.")
+    if (
+        not isinstance(labels, list)
+        or len(labels) != count
+        or not all(type(one) is int and 0 <= one < 1000 for one in labels)
+    ):
+        raise DataError(f"{place} holds no '{key}' with a number below 1,000 for each of its {count:,} images.")
     return np.array(labels, np.int64)
 
 

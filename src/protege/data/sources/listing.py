@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 from protege.data.sources.picture import endings
 from protege.errors import DataError, suggest
@@ -17,6 +18,7 @@ PART_NAMES = {
     "heldout": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
+LONGEST = 60  # letters of a name in a sentence
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,28 @@ def listing(root: Path) -> Listing:
         raise DataError(f"{root} is not a folder{' but a file' if root.exists() else ', or not on this machine'}.")
     try:
         parts = _parts(root)
-        classes = tuple(sorted(folder.name for folder in _folders(parts["train"])))
+        classes = tuple(sorted(_classes(parts["train"])))
         _refuse_too_few(parts["train"], classes)
         files = [file for part, folder in parts.items() for file in _files_of_part(root, part, folder, classes)]
     except OSError as error:
         raise DataError(f"{error.filename or root} cannot be read: {error.strerror}.") from error
-    return Listing(root, classes, tuple(files))
+    return Listing(root, tuple(printable(name) for name in classes), tuple(files))
+
+
+def printable(name: str) -> str:
+    """Spelled out where it holds what a terminal would obey and not show."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)
+
+
+def shown(name: object) -> str:
+    """For a sentence: printable, and not longer than one can read."""
+    text = printable(str(name))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+def _classes(folder: Path) -> dict[str, Path]:
+    """By name, in the one spelling of letters with accents: systems differ in which they write."""
+    return {normalize("NFC", one.name): one for one in sorted(_folders(folder))}
 
 
 def _parts(root: Path) -> dict[str, Path]:
@@ -75,7 +93,7 @@ def _parts(root: Path) -> dict[str, Path]:
         return {"train": root}
     if len(found) == 1:
         raise DataError(
-            f"{root} has train/ with folders in it, and {others[0]}/ beside it: is 'train' a class, or a part? "
+            f"{root} has train/ with folders in it, and {shown(others[0])}/ beside it: is 'train' a class, or a part? "
             f"Name folder:{found['train']} if it is a part, or rename it if it is a class."
         )
     return found
@@ -89,28 +107,29 @@ def _refuse_too_few(folder: Path, classes: tuple[str, ...]) -> None:
         raise DataError(
             f"{folder} has no folders, and images of each class belong in a folder with the class's name.{loose}"
         )
-    only = folder / classes[0]
+    only = _classes(folder)[classes[0]]
     deeper = f" If its folders are the classes, name folder:{only}" if _folders(only) else ""
-    raise DataError(f"{folder} holds the one class '{classes[0]}', and there must be two or more.{deeper}")
+    raise DataError(f"{folder} holds the one class '{shown(classes[0])}', and there must be two or more.{deeper}")
 
 
 def _files_of_part(root: Path, part: str, folder: Path, classes: tuple[str, ...]) -> list[File]:
     files: list[File] = []
-    found = {one.name for one in _folders(folder)}
-    if unknown := sorted(found - set(classes)):
+    found = _classes(folder)
+    if unknown := sorted(found.keys() - set(classes)):
+        near = suggest(shown(unknown[0]), [shown(name) for name in classes])
         raise DataError(
-            f"{folder} has a class '{unknown[0]}' that the training part lacks.{suggest(unknown[0], classes)} "
+            f"{folder} has a class '{shown(unknown[0])}' that the training part lacks.{near} "
             "Name the classes alike in every part."
         )
     if not found:
         raise DataError(
-            f"{folder} has no class folders. Sort its images into {', '.join(classes[:3])}..., "
+            f"{folder} has no class folders. Sort its images into {', '.join(map(shown, classes[:3]))}..., "
             "or move it away and a part will be split off the training images."
         )
     for label, name in enumerate(classes):
-        below = sorted(_pictures(folder / name)) if name in found else []
+        below = sorted(_pictures(found[name])) if name in found else []
         if not below and part == "train":
-            raise DataError(f"Class '{name}' has no images in {folder / name}{_instead(folder / name)}.")
+            raise DataError(f"Class '{shown(name)}' has no images in {shown(found[name])}{_instead(found[name])}.")
         files += [_file(root, path, label, part) for path in below]
     if not files:
         raise DataError(
@@ -123,7 +142,7 @@ def _instead(folder: Path) -> str:
     found = sorted({path.suffix for path in folder.rglob("*") if path.is_file() and _is_visible(path.name)})
     if not found:
         return ". Add some, or remove the folder"
-    return f", only files that end in {', '.join(found[:5])}, which Pillow does not read. Convert them, or remove the folder"
+    return f", only files that end in {', '.join(map(shown, found[:5]))}, which Pillow does not read. Convert them, or remove the folder"
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -38,6 +38,8 @@ def strict_about_bombs() -> Iterator[None]:
 
 def decoded(path: Path | BinaryIO, side: int) -> npt.NDArray[np.uint8]:
     """The file's (first) image: turned as EXIF says, on white where transparent, made `side` x `side`."""
+    if isinstance(path, Path) and not path.is_file():  # a pipe would wait for ever
+        raise ValueError("no such file" if not path.exists() else "not a regular file")
     with Image.open(path) as image:
         image.draft("RGB", (2 * side, 2 * side))  # JPEG only: decode no more than twice the size that is needed
         image.load()
@@ -62,8 +64,11 @@ def _rgb(image: Image.Image) -> Image.Image:
         raise ValueError("floating-point pixels, whose white is anyone's guess")
     if image.mode.startswith("I"):
         # 16 bits, which Pillow would clip to white rather than scale.
-        sixteen = np.asarray(image).astype(np.int64).clip(0, 65535)
-        image = Image.fromarray((sixteen >> 8).astype(np.uint8))
+        deep = np.asarray(image).astype(np.int64)
+        low, high = int(deep.min()), int(deep.max())
+        if low < 0 or high > 65535 or 0 < high < 4096:  # else an image of 12 bits would come out nearly black
+            raise ValueError(f"grey values from {low} to {high} where white should be 65535; save it with 8 bits")
+        image = Image.fromarray((deep >> 8).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 from PIL import Image
 
 from protege.data.base import Published, Source
+from protege.data.marks import of_pixels
 from protege.data.progress import Progress
 from protege.data.sources.picture import fitted
 from protege.data.store import Pixels, each, obtain_store, store_folder
@@ -31,7 +33,12 @@ def resized(source: Source, side: int | None, title: str, progress: Progress) ->
         return replace(published, pixels=store.pixels())
 
     return replace(
-        source, size=side, content=content, read=read, place=lambda: f"{source.place()}, resized in {folder}"
+        source,
+        size=side,
+        content=content,
+        read=read,
+        place=lambda: f"{source.place()}, resized in {folder}",
+        marks=source.marks or partial(of_pixels, source),
     )
 
 

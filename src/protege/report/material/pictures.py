@@ -41,7 +41,7 @@ def pictures(
 
 def _images(detail: Detail, data_dir: Path | None, moved: str | None) -> Images | None:
     record = detail.runs[0].record()
-    config = DataConfig.model_validate(record["config"]["data"]).under(moved)
+    config = DataConfig.model_validate({"split": "position"} | record["config"]["data"]).under(moved)
     source = DATASETS[config.name.partition(":")[0]](config, data_dir, silent)
     if source.place().endswith("(not downloaded yet)"):
         return None

@@ -37,7 +37,7 @@ class Judge:
         images, said, taught = self._of(run)
         if images is None:
             return
-        logits = logits_of(runtime_of(source, self.place.runs, self.which, None), images.pixels.numpy())
+        logits = logits_of(runtime_of(source, self.place.runs, self.which, None), images.pixels[:].numpy())
         found.split, found.images = ("test" if self.test else "heldout"), len(images)
         correct = int((logits.argmax(1) == images.labels.numpy()).sum())
         found.accuracy = correct / len(images)
@@ -53,7 +53,7 @@ class Judge:
             if images is None:
                 self.known[run.path] = (None, None, None)
             else:
-                said = logits_of(InTorch(run, self.which), images.pixels.numpy())
+                said = logits_of(InTorch(run, self.which), images.pixels[:].numpy())
                 self.known[run.path] = (images, said, self._taught(run, splits, images))
         return self.known[run.path]
 
