@@ -39,6 +39,16 @@ def ratio(what: What, name: str) -> Value:
     return value
 
 
+def over_strong(what: What, name: str) -> Value:
+    """To the reference as a careful user runs it."""
+
+    def value(outcome: Outcome, pair: Pair, growths: Sequence[Growth]) -> float:
+        row = outcome.row(pair, what, name)
+        return outcome.over_strong(row) if row else float("nan")
+
+    return value
+
+
 def over_alone(outcome: Outcome, pair: Pair, growths: Sequence[Growth]) -> float:
     """How many times as long a taught student takes as one alone, all being remembered."""
     alone, taught = (outcome.row(pair, "kd", name) for name in ("ours, student alone", "ours, remembered"))
@@ -63,6 +73,10 @@ GOALS = (
     Goal("logit-KD with an empty memory, over the reference", 2.5, ratio("kd", "ours"), (SECOND,)),
     Goal("logit-KD with an empty memory, over the reference", 3.0, ratio("kd", "ours"), (THIRD,)),
     Goal("Feature-KD, over the reference", 3.0, ratio("feature", "ours"), (THIRD,)),
+    Goal("logit-KD remembered, over the strong reference", 2.5, over_strong("kd", "ours, remembered")),
+    Goal("logit-KD with an empty memory, over the strong reference", 1.3, over_strong("kd", "ours")),
+    Goal("Feature-KD, over the strong reference", 1.5, over_strong("feature", "ours")),
+    Goal("ReviewKD, over the strong reference", 1.5, over_strong("reviewkd", "ours")),
     Goal("time of logit-KD remembered, over the student alone", 1.05, over_alone, at_most=True),
     Goal("8 taught runs, all remembered, over one student alone", 8.5, eight_runs(True), at_most=True),
     Goal("8 taught runs with the first pass, over one student alone", 12.0, eight_runs(False), (SECOND,), at_most=True),

@@ -44,7 +44,7 @@ def grown(growths: list[Growth]) -> str:
 
 def main(
     pair: Annotated[list[str] | None, typer.Option("--pair", help=f"of {', '.join(PAIRS)}; may be repeated")] = None,
-    what: Annotated[str, typer.Option("--what", help="with commas")] = "alone,kd,feature,slots,study",
+    what: Annotated[str, typer.Option("--what", help="with commas")] = "alone,kd,feature,reviewkd,slots,study",
     minutes: Annotated[float, typer.Option("--minutes", help="that it may take")] = 15.0,
     rounds: Annotated[int, typer.Option("--rounds", help="turns of each way to train")] = 5,
     slots: Annotated[str, typer.Option("--slots", help="runs at once")] = "1,2,4",

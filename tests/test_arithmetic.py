@@ -16,8 +16,8 @@ from protege import runs as folders
 from protege.errors import RunError
 from protege.methods.base import Shapes
 from protege.models.network import Reader
+from protege.runs import tuning
 from protege.runs.config import Place, check_run
-from protege.teacher import speaking
 from protege.train import arithmetic
 from protege.train.learner import Learner
 
@@ -33,6 +33,7 @@ LABELS = ("logits",)
 @pytest.fixture(autouse=True)
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(tuning, "spent_by_everybody", lambda: 0.0)  # whatever else this machine does
 
 
 @pytest.fixture
@@ -176,7 +177,7 @@ def test_a_record_of_another_version_is_told_and_nothing_is_lost(tmp_path: Path)
 
 
 def test_a_run_that_is_long_enough_tries_and_records_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speaking, "WORTH_TUNING", 100)
+    monkeypatch.setattr(arithmetic, "WORTH_TRYING", 100)
     monkeypatch.setattr(arithmetic, "quickest_execution", lambda *_: "compiled")
     monkeypatch.setattr("protege.train.learner.compiled", lambda reader, execution: Graph(reader, 1.0))
     for name, place, expected in (
@@ -190,7 +191,7 @@ def test_a_run_that_is_long_enough_tries_and_records_it(tmp_path: Path, monkeypa
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_replayed_graphs_learn_the_same_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = train.train(SHORT, Place(runs=tmp_path / "a", device="cuda", quiet=True))
-    monkeypatch.setattr(speaking, "WORTH_TUNING", 1)
+    monkeypatch.setattr(arithmetic, "WORTH_TRYING", 1)
     monkeypatch.setattr(arithmetic, "quickest_execution", lambda *_: "graphs")
     run = train.train(SHORT, Place(runs=tmp_path / "b", device="cuda", quiet=True))
     assert folders.read_json(run.arithmetic_file)["execution"] == "graphs"
@@ -215,9 +216,26 @@ def test_a_compiled_student_learns_the_same(tmp_path: Path, capsys: pytest.Captu
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-def test_a_cohort_is_not_compiled(learner: Learner, batch: Any) -> None:
+def test_a_cohort_is_not_compiled(learner: Learner, batch: Any, tmp_path: Path) -> None:
     """Its members learn from each other in one step, which is no graph of the student's."""
     mutual = check_run(SHORT | {"method": "dml"})
     assert mutual.method.cohort > 1
     for compiling in (True, None):
-        assert arithmetic.choose(mutual, learner.student, batch, 10**6, compiling, print).execution == "eager"
+        place = Place(runs=tmp_path, compile=compiling)
+        assert arithmetic.choose(mutual, learner.student, batch, 10**6, place, print).execution == "eager"
+
+
+def test_all_runs_of_a_folder_compute_a_network_alike(
+    learner: Learner, batch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was first chose, however busy the machine was; another folder, and fp32 when it is asked for, are free."""
+    names = iter(["bf16", "fp32", "fp32"])
+    monkeypatch.setattr(arithmetic, "quickest_precision", lambda *_: tuning.Choice(next(names), {"fp32": 1.0}, {}))
+
+    def chosen_in(folder: str, **optim: Any) -> str:
+        config = check_run(SHORT | {"optim": SHORT["optim"] | {"precision": "auto"} | optim})
+        place = Place(runs=tmp_path / folder, compile=False)
+        return arithmetic.choose(config, learner.student, batch, 10**6, place, print).student
+
+    assert [chosen_in("one"), chosen_in("one", lr=0.01), chosen_in("two")] == ["bf16", "bf16", "fp32"]
+    assert chosen_in("one", precision="fp32") == "fp32"

@@ -145,10 +145,26 @@ def test_the_plain_layout_is_plain_in_weights_and_images(
         assert images.is_contiguous()
 
 
-def test_a_pass_of_the_reference_is_a_step(weights: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["kd", "feature", "reviewkd"])
+def test_a_pass_of_the_reference_is_a_step(method: Any, weights: Path, tmp_path: Path) -> None:
+    """Strong or not."""
     setting = Setting(folder=tmp_path, threads=1, loader_workers=0)
-    theirs = Theirs(PAIR, setting, way(role="reference", method="feature"), weights)
-    assert theirs.passed(3).images == 96
+    for one in variants(method, Arithmetic())[:3:2]:
+        assert Theirs(PAIR, setting, one, weights).passed(3).images == 96
+
+
+def test_the_strong_reference_computes_in_bf16_with_channels_last(weights: Path, tmp_path: Path) -> None:
+    seen = []
+
+    def loss(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        seen.append((torch.get_autocast_dtype("cpu"), images.is_contiguous(memory_format=torch.channels_last)))
+        assert torch.is_autocast_enabled("cpu")
+        return images.sum()
+
+    reference.in_bf16(loss)(torch.ones(2, 3, 4, 4), torch.zeros(2))
+    assert seen == [(torch.bfloat16, True)]
+    strong = variants("alone", Arithmetic())[2]
+    assert (strong.allocator, strong.channels_last, strong.arithmetic.teacher) == (True, True, "bf16")
 
 
 def test_what_goes_wrong_is_an_answer(tmp_path: Path) -> None:
@@ -161,7 +177,7 @@ def test_what_goes_wrong_is_an_answer(tmp_path: Path) -> None:
 # ---- what is compared ----
 
 
-@pytest.mark.parametrize("what", ["alone", "kd", "feature", "slots"])
+@pytest.mark.parametrize("what", ["alone", "kd", "feature", "reviewkd", "slots"])
 @pytest.mark.parametrize("arithmetic", [Arithmetic(), Arithmetic(student="bf16", teacher="fp32")])
 def test_each_way_differs_in_one_thing_from_one_before_it(what: Any, arithmetic: Arithmetic) -> None:
     ways = variants(what, arithmetic, execution="compiled")
@@ -243,6 +259,7 @@ def outcome_of(speeds: dict[str, tuple[float, ...]], **fields: Any) -> Outcome:
 SPEEDS = {
     "reference": (100.0, 90.0, 110.0),
     "reference + allocator": (120.0, 130.0, 110.0),
+    "reference, strong": (240.0, 250.0, 230.0),
     "ours, plain": (150.0, 150.0, 150.0),
     "ours, plain + layout": (210.0, 200.0, 180.0),
     "ours": (300.0, 330.0, 270.0),
@@ -265,13 +282,13 @@ def test_the_factors_of_a_gain_multiply_to_it() -> None:
 
 def test_a_row_shows_median_extremes_ratio_and_share_of_the_limit() -> None:
     text = tables.markdown(outcome_of(SPEEDS))
-    assert "| ours | 300 | (270, 330) | 3 | 3.00 | (2.45, 3.67) | 30 % | bf16 | 0.50 GB |" in text
+    assert "| ours | 300 | (270, 330) | 3 | 3.00 | (2.45, 3.67) | 1.25 | 30 % | bf16 | 0.50 GB |" in text
 
 
 def test_what_was_not_measured_says_why_and_breaks_no_sum() -> None:
     outcome = outcome_of(SPEEDS)
-    lost = Row(pair=PAIR, what="kd", variant=outcome.rows[4].variant, problem="the process was killed")
-    outcome = outcome.model_copy(update={"rows": (*outcome.rows[:4], lost, *outcome.rows[5:])})
+    lost = Row(pair=PAIR, what="kd", variant=outcome.rows[5].variant, problem="the process was killed")
+    outcome = outcome.model_copy(update={"rows": (*outcome.rows[:5], lost, *outcome.rows[6:])})
     text = tables.markdown(outcome)
     assert "not measured: the process was killed" in text
     assert "together x" not in text and "nan" not in text
@@ -388,13 +405,13 @@ def test_a_way_that_cannot_be_is_a_row_and_the_others_go_on(scripted: type[Scrip
     outcome = measure(Plan(groups=((PAIR, "feature"),), rounds=4), Setting(threads=1), quiet=True)
     lost = outcome.row(PAIR, "feature", "ours, plain")
     assert lost is not None and "no stage is shared" in lost.problem
-    assert [len(row.images_per_second) for row in outcome.rows if row is not lost] == [4, 4, 4]
+    assert [len(row.images_per_second) for row in outcome.rows if row is not lost] == [4, 4, 4, 4]
 
 
 def test_without_the_first_way_there_are_speeds_but_no_ratios(scripted: type[Scripted]) -> None:
     scripted.impossible = {"reference"}
     outcome = measure(Plan(groups=((PAIR, "alone"),), rounds=3), Setting(threads=1), quiet=True)
-    assert [row.against for row in outcome.rows] == [()] * 4
+    assert [row.against for row in outcome.rows] == [()] * 5
     assert "ours" in tables.markdown(outcome)
 
 
@@ -405,8 +422,8 @@ def test_where_memory_is_short_the_reference_takes_part_again(
     monkeypatch.setattr(conduct, "free_memory", lambda: 0)
     outcome = measure(Plan(groups=((PAIR, "alone"),), rounds=3), Setting(threads=1), quiet=True)
     names = [row.variant.name for row in outcome.rows]
-    assert names == ["reference", "reference + allocator", "ours, plain", "ours"]
-    assert scripted.opened == ["reference", names[1], "reference", names[2], "reference", names[3]]
+    assert names == ["reference", "reference + allocator", "reference, strong", "ours, plain", "ours"]
+    assert scripted.opened == [name for other in names[1:] for name in ("reference", other)]
     assert all(row.ratio == 1.0 for row in outcome.rows)
 
 

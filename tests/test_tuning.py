@@ -16,11 +16,14 @@ import torch
 
 from protege import runs as folders
 from protege.errors import Stopped
+from protege.models import build
+from protege.models.config import ModelConfig
+from protege.models.network import wrap
 from protege.runs import tuning
 from protege.runs.config import Place
 from protege.runs.tuning import quickest
 from protege.teacher import speaking
-from protege.train import train
+from protege.train import arithmetic, train
 
 CPU = torch.device("cpu")
 SHORT: dict[str, Any] = {
@@ -33,6 +36,7 @@ SHORT: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(tuning, "spent_by_everybody", lambda: 0.0)  # whatever else this machine does
     return tmp_path / "cache" / "protege" / "tuning.json"
 
 
@@ -72,18 +76,70 @@ def test_a_damaged_memory_of_measurements_is_measured_anew(clock: Any, cache: Pa
     assert len(json.loads(cache.read_text())) == 1
 
 
-@pytest.mark.parametrize(
-    ("changed", "same"),
-    [({}, True), ({"noise": 1e-3}, True), ({"noise": 3.0}, False), ({"swapped": 3}, False)],
-    ids=["equal", "tiny noise", "noise", "three other choices"],
-)
-def test_a_quicker_teacher_must_say_the_same(changed: dict[str, float], same: bool) -> None:
+def test_beside_others_what_a_way_costs_the_processor_is_judged_and_nothing_is_remembered(
+    monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    """The other way waited long for its turn, but needed half of the processor."""
+    clocks = {"seconds": 0.0, "ours": 0.0}
+    monkeypatch.setattr(time, "perf_counter", lambda: clocks["seconds"])
+    monkeypatch.setattr(time, "monotonic", lambda: clocks["seconds"])
+    monkeypatch.setattr(time, "process_time", lambda: clocks["ours"])
+    monkeypatch.setattr(tuning, "spent_by_everybody", lambda: 10 * clocks["seconds"])
+
+    def taking(seconds: float, ours: float) -> Callable[[], None]:
+        return lambda: clocks.update(seconds=clocks["seconds"] + seconds, ours=clocks["ours"] + ours)
+
+    assert quickest("a", {"one": taking(1.0, 1.0), "other": taking(2.0, 0.5)}, CPU).name == "other"
+    assert not cache.exists()
+
+
+def test_what_is_quick_is_repeated_until_its_time_can_be_told(clock: Any) -> None:
+    calls = []
+    quickest("a", {"one": lambda: (calls.append(1), clock(0.01)()), "other": clock(0.5)}, CPU)
+    assert len(calls) == 1 + 1 + 4 * 5
+
+
+def test_long_steps_are_tried_less_often(clock: Any) -> None:
+    calls = []
+    quickest("a", {"one": lambda: (calls.append(1), clock(5.0)()), "other": clock(5.0)}, CPU)
+    assert len(calls) == 1 + tuning.FEWEST
+
+
+@pytest.mark.parametrize(("noise", "same"), [(0.0, True), (0.02, True), (3.0, False)])
+def test_a_quicker_teacher_must_say_the_same(noise: float, same: bool) -> None:
+    """Measured by what another view of the same images changes; some first choices turn, for there are near ties."""
     generator = torch.Generator().manual_seed(0)
-    reference = torch.randn(1000, 10, generator=generator) * 5
-    logits = reference + changed.get("noise", 0) * torch.randn(1000, 10, generator=generator)
-    rows = int(changed.get("swapped", 0))
-    logits[:rows] = reference[:rows].roll(1, 1)
-    assert speaking.says_the_same(reference, logits) is same
+
+    def near(logits: torch.Tensor, by: float) -> torch.Tensor:
+        return logits + by * torch.randn(logits.shape, generator=generator)
+
+    reference = 3 * torch.randn(1000, 10, generator=generator)
+    reference[:50, 1] = reference[:50].amax(1) + 1.0
+    reference[:50, 0] = reference[:50, 1] + 1e-3
+    logits, mirrored = near(reference, noise), near(reference, 1.0)
+    assert speaking.says_the_same(reference, logits, mirrored) is same
+    assert (reference.argmax(1) == logits.argmax(1)).double().mean() < 0.999 or not noise
+
+
+def test_a_teacher_that_says_one_thing_of_all_must_say_it_in_bf16_too() -> None:
+    same = torch.zeros(100, 10)
+    assert speaking.says_the_same(same, same, same)
+    assert not speaking.says_the_same(same, same + torch.arange(10) / 10, same)
+
+
+def test_the_last_layer_of_a_teacher_is_not_rounded() -> None:
+    """Logits of bf16 would be multiples of 1/64 from 2 on."""
+    network = wrap(build(ModelConfig(name="resnet8"), 10), ModelConfig(name="resnet8")).eval()
+    torch.nn.init.normal_(network.get_parameter("module.fc.weight"), std=5.0)
+    images = torch.randn(20, 3, 32, 32)
+    with torch.no_grad():
+        plain = network(images)[0]
+        speaking.never_round_the_last_layer(network)
+        assert network(images)[0].equal(plain)
+        with torch.autocast("cpu", torch.bfloat16):
+            said = network(images)[0]
+    assert said.dtype == torch.float32
+    assert not said.equal(said.bfloat16().float())
 
 
 def test_few_images_are_not_worth_a_measurement(tmp_path: Path, cache: Path) -> None:
@@ -96,6 +152,7 @@ def test_many_images_are_and_the_choice_is_recorded(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(speaking, "WORTH_TUNING", 100)
+    monkeypatch.setattr(arithmetic, "WORTH_TRYING", 100)
     monkeypatch.setattr(speaking, "SELF_TEST", 100)
     place = Place(runs=tmp_path, threads=1, quiet=True)
     taught_by = train(SHORT, place)

@@ -25,7 +25,9 @@ def bench(
     teacher: Annotated[str, typer.Option("--teacher", help="network of the teacher")] = "resnet34",
     student: Annotated[str, typer.Option("--student", help="network of the student")] = "mobilenet_v2",
     batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="images a step")] = 128,
-    what: Annotated[str, typer.Option("--what", help="of alone, kd, feature, slots; several with commas")] = "alone,kd",
+    what: Annotated[
+        str, typer.Option("--what", help="of alone, kd, feature, reviewkd, slots; several with commas")
+    ] = "alone,kd",
     minutes: Annotated[float, typer.Option("--minutes", min=0, help="that it may take; more makes turns longer")] = 5.0,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="turns of each way to train")] = 5,
     slots: Annotated[str, typer.Option("--slots", help="runs at once, for --what slots")] = "1,2,4",

@@ -7,11 +7,13 @@ the last bits of a run, so it is recorded in the run, and a run that is taken up
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
+import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import median
@@ -22,7 +24,10 @@ import torch
 from protege.data.places import cache_folder
 
 CLEARLY = 0.9  # of the first candidate's time
-ROUNDS = 3
+ROUNDS, FEWEST = 5, 3
+TURN = 0.05  # seconds: what is quicker is repeated, for short times are told badly
+LONGEST = 4.0  # seconds of a trial after which the fewest rounds are enough
+BUSY = 0.15  # of what the cores can do: so much of others tells on us
 
 
 @dataclass(frozen=True)
@@ -34,35 +39,118 @@ class Choice:
     first: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Turn:
+    """What one call of a candidate took, on average of a turn."""
+
+    seconds: float
+    processor: float  # seconds of all cores together that this process had
+
+
 def quickest(
     what: str, candidates: Mapping[str, Callable[[], object]], device: torch.device, rounds: int = ROUNDS
 ) -> Choice:
-    """`what` says all that the times depend on, but for the machine. The first candidate is the one to stay with."""
+    """`what` says all that the times depend on, but for the machine. The first candidate is the one to stay with.
+
+    Beside others' work, what a way costs the processor is judged and not how long it waited, and nothing is remembered.
+    """
     key = _key(what, device)
     known = _known().get(key)
     if known is not None and known["seconds"].keys() == known.get("first", {}).keys() == candidates.keys():
         return Choice(**{field.name: known[field.name] for field in fields(Choice)})
+    before = _clocks()
     taken = _measured(candidates, device, rounds)
-    seconds = {name: median(times[1:]) for name, times in taken.items()}
+    busy = _share_of_others(before, _clocks()) > BUSY
+    by_processor = busy and device.type == "cpu"
+    seconds = {name: median(_judged(turn, by_processor) for turn in turns[1:]) for name, turns in taken.items()}
     first = next(iter(candidates))
     best = min(seconds, key=seconds.__getitem__)
     chosen = best if seconds[best] < CLEARLY * seconds[first] else first
-    choice = Choice(chosen, seconds, {name: times[0] for name, times in taken.items()})
-    _remember(key, {"what": what, **asdict(choice)})
+    choice = Choice(chosen, seconds, {name: turns[0].seconds for name, turns in taken.items()})
+    if not busy:
+        _remember(key, {"what": what, **asdict(choice)})
     return choice
+
+
+def _judged(turn: Turn, by_processor: bool) -> float:
+    return turn.processor / torch.get_num_threads() if by_processor else turn.seconds
 
 
 def _measured(
     candidates: Mapping[str, Callable[[], object]], device: torch.device, rounds: int
-) -> dict[str, list[float]]:
+) -> dict[str, list[Turn]]:
     """In turns, so that a machine that is busy for a while is so to all. The first is warming up."""
-    taken: dict[str, list[float]] = {name: [] for name in candidates}
-    for _ in range(rounds + 1):
+    taken: dict[str, list[Turn]] = {name: [] for name in candidates}
+    began = now(device)
+    for number in range(rounds + 1):
+        if number > FEWEST and now(device) - began > LONGEST:
+            break
         for name, work in candidates.items():
-            started = now(device)
-            work()
-            taken[name].append(now(device) - started)
+            known = taken[name][1:]
+            calls = min(100, math.ceil(TURN / max(known[0].seconds, 1e-6))) if known else 1
+            taken[name].append(_turn(work, calls, device))
     return taken
+
+
+def _turn(work: Callable[[], object], calls: int, device: torch.device) -> Turn:
+    started, spent = now(device), time.process_time()
+    for _ in range(calls):
+        work()
+    return Turn((now(device) - started) / calls, (time.process_time() - spent) / calls)
+
+
+# ---- what others do meanwhile ----
+
+
+def _clocks() -> tuple[float, float, float]:
+    """Seconds: of the day, of the processor for us, and for everybody (0 where the system does not tell)."""
+    return time.monotonic(), time.process_time(), spent_by_everybody()
+
+
+def spent_by_everybody() -> float:
+    """Seconds of all cores together in which they did something, for anybody."""
+    try:
+        told = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    except OSError:
+        return 0.0
+    user, nice, system, _, _, *rest = (int(ticks) for ticks in told)  # without idle and waiting for disks
+    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
+
+
+def _share_of_others(before: tuple[float, float, float], after: tuple[float, float, float]) -> float:
+    """Of what all cores could have done in between."""
+    seconds, ours, everybody = (later - earlier for earlier, later in zip(before, after, strict=True))
+    return max(0.0, everybody - ours) / max(seconds * (os.cpu_count() or 1), 1e-6)
+
+
+# ---- one choice for all runs of a folder ----
+
+
+def agreed(folder: Path, what: str, trial: Callable[[], Choice]) -> Choice:
+    """What the first run of this folder chose of `what`: arms that are compared compute alike. Others wait while it tries."""
+    file = folder / "arithmetic" / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.json"
+    with _alone(file.with_suffix(".lock")):
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            return Choice(**json.loads(file.read_text())["choice"])
+        choice = trial()
+        with contextlib.suppress(OSError):
+            partial = file.with_suffix(".partial")
+            partial.write_text(json.dumps({"what": what, "choice": asdict(choice)}, indent=1))
+            partial.replace(file)
+    return choice
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Where the folder cannot be written or locked, each run chooses for itself."""
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            fcntl.flock(held.enter_context(lock.open("a")), fcntl.LOCK_EX)
+        yield
+
+
+# ---- the clock, and what was measured before ----
 
 
 def now(device: torch.device) -> float:

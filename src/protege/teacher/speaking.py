@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from protege import runs
 from protege.data.base import Splits, at_a_time
@@ -21,14 +21,16 @@ from protege.models.depthwise import spare_depthwise
 from protege.models.folding import fold_batchnorm
 from protege.models.network import Network, load_weights, wrap
 from protege.runs.config import digest
-from protege.runs.tuning import quickest
+from protege.runs.tuning import Choice, agreed, quickest
 from protege.teacher.sources import Source
 from protege.views import normalise
 
 Three = tuple[float, float, float]
 Precision = Literal["fp32", "bf16"]
-WORTH_TUNING = 50_000  # images that a teacher is to be asked about
+WORTH_TUNING = 20_000  # images that a teacher is to be asked about
 SELF_TEST = 1000  # images that a quicker arithmetic must say the same of
+TEMPERATURES = (1.0, 2.0, 4.0, 8.0)  # at which students listen
+UNHEARD = 0.01  # of what another view of the same images does to the words, at every temperature
 
 
 @dataclass
@@ -101,10 +103,12 @@ def load(
     device: torch.device,
     images_ahead: int = 0,
     precisions: Sequence[Precision] | None = None,
+    folder: Path | None = None,
 ) -> Teacher:
     """The teachers, ready to be asked about these data.
 
-    With many images ahead, each speaks in the quickest arithmetic that says the same; `precisions` are those of a run that began so.
+    With many images ahead, each speaks in the quickest arithmetic that says the same, the same for all runs of `folder`;
+    `precisions` are those of a run that began so.
     """
     voices = [_voice(source, splits, device) for source in sources]
     if precisions is not None:
@@ -112,13 +116,21 @@ def load(
             voice.precision = precision
     elif images_ahead >= WORTH_TUNING:
         for voice in voices:
-            voice.precision = _quickest_safe(voice, splits, device)
+            voice.precision = _agreed(voice, splits, device, folder)
     return Teacher(voices)
 
 
+def _agreed(voice: Voice, splits: Splits, device: torch.device, folder: Path | None) -> Precision:
+    def trial() -> Choice:
+        return _quickest_safe(voice, splits, device)
+
+    choice = agreed(folder, f"teacher {voice.weights} {device.type}", trial) if folder else trial()
+    return "bf16" if choice.name == "bf16" else "fp32"
+
+
 @torch.inference_mode()
-def _quickest_safe(voice: Voice, splits: Splits, device: torch.device) -> Precision:
-    """bf16 where it is clearly quicker here and says the same as fp32 of a thousand training images."""
+def _quickest_safe(voice: Voice, splits: Splits, device: torch.device) -> Choice:
+    """bf16 where it is clearly quicker here and a student would hear no difference."""
     side = splits.train.pixels.shape[-1]
     shown = splits.train.pixels[: at_a_time(SELF_TEST, side)].to(device)
     lower = replace(voice, precision="bf16")
@@ -126,18 +138,30 @@ def _quickest_safe(voice: Voice, splits: Splits, device: torch.device) -> Precis
     what = f"teacher {voice.weights} {tuple(batch.shape)}"
     choice = quickest(what, {"fp32": lambda: ask(voice, batch), "bf16": lambda: ask(lower, batch)}, device)
     if choice.name == "fp32":
-        return "fp32"
-    said = [torch.cat([ask(one, part).logits for part in shown.split(len(batch))]) for one in (voice, lower)]
-    return "bf16" if says_the_same(said[0], said[1]) else "fp32"
+        return choice
+    full, mirrored = (logits_of(voice, pixels, len(batch)) for pixels in (shown, shown.flip(-1)))
+    same = says_the_same(full, logits_of(lower, shown, len(batch)), mirrored)
+    return choice if same else replace(choice, name="fp32")
 
 
-def says_the_same(reference: Tensor, logits: Tensor) -> bool:
-    """The same first choice of 99.9 % of the images, and a KL at temperature 4 below 1e-4."""
-    agreement = (reference.argmax(1) == logits.argmax(1)).double().mean().item()
-    softened = [F.log_softmax(one.double() / 4, 1) for one in (logits, reference)]
-    return (
-        agreement >= 0.999 and F.kl_div(softened[0], softened[1], reduction="batchmean", log_target=True).item() < 1e-4
+def logits_of(voice: Voice, pixels: Tensor, at_once: int) -> Tensor:
+    return torch.cat([ask(voice, part).logits for part in pixels.split(at_once)])
+
+
+def says_the_same(reference: Tensor, logits: Tensor, other_view: Tensor) -> bool:
+    """Whether what reaches a student differs by less than a hundredth of what the teacher says otherwise of another view of the
+    same images, at all temperatures. (First choices are no measure: near ties alone turn one in a hundred.)"""
+    return all(
+        divergence(reference, logits, temperature)
+        <= max(1e-9, UNHEARD * divergence(reference, other_view, temperature))
+        for temperature in TEMPERATURES
     )
+
+
+def divergence(reference: Tensor, logits: Tensor, temperature: float) -> float:
+    """KL(reference || logits) of softened probabilities, mean over images."""
+    said, heard = (F.log_softmax(one.double() / temperature, 1) for one in (reference, logits))
+    return F.kl_div(heard, said, reduction="batchmean", log_target=True).item()
 
 
 def _voice(source: Source, splits: Splits, device: torch.device) -> Voice:
@@ -151,7 +175,22 @@ def _voice(source: Source, splits: Splits, device: torch.device) -> Voice:
         )
     shapes = shapes_of(network, splits.train.pixels.shape[-1])  # before its norms are folded away
     folded = spare_depthwise(fold_batchnorm(network)).to(device).eval().requires_grad_(False)
+    never_round_the_last_layer(folded)
     return Voice(folded.to(memory_format=torch.channels_last), mean, std, name, digest(file), shapes)  # type: ignore[call-overload]
+
+
+def never_round_the_last_layer(network: Network) -> None:
+    """Its few products in fp32 in every precision: logits of bf16 have but eight bits."""
+    layer = network.module.get_submodule(network.classifier)
+    if not isinstance(layer, nn.Linear):
+        return
+    plain = layer.forward
+
+    def whole(input: Tensor) -> Tensor:  # noqa: A002 (as torch names it)
+        with torch.autocast(input.device.type, enabled=False):
+            return plain(input.float())
+
+    layer.forward = whole
 
 
 def speaker(source: Source, classes: int) -> tuple[Network, tuple[Three, Three] | None]:

@@ -14,9 +14,8 @@ from torch import Tensor
 from protege import runs
 from protege.errors import RunError
 from protege.models.network import Network, Reader
-from protege.runs.config import Described, RunConfig
-from protege.runs.tuning import Choice, now, quickest
-from protege.teacher import speaking
+from protege.runs.config import Described, Place, RunConfig
+from protege.runs.tuning import Choice, agreed, now, quickest
 from protege.teacher.speaking import Precision
 
 Execution = Literal["eager", "compiled", "graphs"]  # graphs: compiled, and replayed by the GPU without the host
@@ -24,6 +23,7 @@ Reading = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]  # images -> logi
 Examples = tuple[Tensor, Tensor]  # images and labels of one batch
 Say = Callable[[str], None]
 WORTH_COMPILING = {"cpu": 1200.0, "cuda": 120.0}  # seconds that a run is to take without; on GPUs far more is gained
+WORTH_TRYING = 10_000  # images that a run is to train on, for a trial of precisions takes as long as a thousand or two
 CLEARLY = 0.97  # of the time of a step without
 REPAID = 2.0  # times what compiling costs
 
@@ -53,21 +53,20 @@ def record(run: runs.Run, chosen: Chosen) -> None:
     runs.write_json(run.arithmetic_file, chosen.model_dump(mode="json"))
 
 
-def choose(
-    config: RunConfig, student: Network, batch: Examples, batches_ahead: int, compiling: bool | None, say: Say
-) -> Chosen:
-    """What was asked for, and by trial what was left open; short runs and cohorts are not worth the trial."""
-    worth = batches_ahead * config.optim.batch_size >= speaking.WORTH_TUNING
+def choose(config: RunConfig, student: Network, batch: Examples, batches_ahead: int, place: Place, say: Say) -> Chosen:
+    """What was asked for, and by trial what was left open: the precision once for a network and all runs of a folder."""
+    worth = batches_ahead * config.optim.batch_size >= WORTH_TRYING
     precision, seconds = config.optim.precision, {}
     if precision == "auto":
         precision = "fp32"
         if worth:
-            choice = quickest_precision(config, student, batch)
+            what = f"{_described(config, student, batch)} {batch[0].device.type}"
+            choice = agreed(place.runs, what, lambda: quickest_precision(config, student, batch))
             precision, seconds = ("bf16" if choice.name == "bf16" else "fp32"), choice.seconds
-    execution: Execution = "compiled" if compiling else "eager"
+    execution: Execution = "compiled" if place.compile else "eager"
     if config.method.cohort > 1:
         execution = "eager"
-    elif compiling is None and worth:
+    elif place.compile is None and worth:
         execution = quickest_execution(config, student, batch, precision, batches_ahead, say)
     return Chosen(student=precision, execution=execution, seconds=seconds)
 

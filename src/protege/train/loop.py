@@ -103,7 +103,9 @@ class Training:
         begun = recorded(run)
         said_in = begun.teachers if begun else None
         ahead = config.optim.epochs * len(splits.train)
-        self.teacher = speaking.load(planned.sources, splits, self.device, ahead, said_in) if planned.sources else None
+        self.teacher = (
+            speaking.load(planned.sources, splits, self.device, ahead, said_in, place.runs) if planned.sources else None
+        )
         views = Views(config.views, splits.train.pixels.shape[-1])
         self.lessons = Lessons(config, self.images, views, self.device, self.teacher, self._asked)
         self.rhythm = self.lessons.rhythm
@@ -209,7 +211,7 @@ class Training:
 
     def _choose(self) -> Chosen:
         student, batches = self.state.learner.student, self.config.optim.epochs * self.rhythm.batches
-        chosen = choose(self.config, student, self._first_batch(), batches, self.place.compile, self.display.say)
+        chosen = choose(self.config, student, self._first_batch(), batches, self.place, self.display.say)
         voices = self.teacher.voices if self.teacher else []
         chosen = chosen.model_copy(update={"teachers": tuple(voice.precision for voice in voices)})
         record(self.run, chosen)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from protege.runs.config import Described
 from protege.train.bench.limits import Rates
-from protege.train.bench.variants import Pair, Setting, Variant, What
+from protege.train.bench.variants import STRONG, Pair, Setting, Variant, What
 
 
 class Row(Described):
@@ -76,6 +76,11 @@ class Outcome(Described):
 
     def row(self, pair: Pair, what: What, name: str) -> Row | None:
         return next((row for row in self.group(pair, what) if row.variant.name == name), None)
+
+    def over_strong(self, row: Row) -> float:
+        """Its speed in units of the reference as a careful user runs it, measured in the same turns."""
+        strong = self.row(row.pair, row.what, STRONG)
+        return row.speed / strong.speed if strong else float("nan")
 
     @property
     def pairs(self) -> list[Pair]:

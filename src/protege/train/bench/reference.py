@@ -139,6 +139,16 @@ def kept_outputs(network: nn.Module, modules: Sequence[str]) -> dict[str, Tensor
     return kept
 
 
+def in_bf16(loss_of: Loss) -> Loss:
+    """The same loss as a careful user computes it: autocast, and images whose channels lie together."""
+
+    def loss(images: Tensor, labels: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, torch.bfloat16):
+            return loss_of(images.contiguous(memory_format=torch.channels_last), labels)
+
+    return loss
+
+
 # ---- the loop ----
 
 

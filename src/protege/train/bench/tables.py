@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import isnan
 
 from protege.train.bench.outcome import Outcome, Row, factors
 from protege.train.bench.variants import WORDS, What
 
-GROUPS: tuple[What, ...] = ("alone", "kd", "feature", "slots")
-GOALS: dict[What, str] = {"alone": "ours", "kd": "ours, remembered", "feature": "ours"}  # where each ladder ends
+GROUPS: tuple[What, ...] = ("alone", "kd", "feature", "reviewkd", "slots")
+GOALS: dict[What, str] = {
+    "alone": "ours",
+    "kd": "ours, remembered",
+    "feature": "ours",
+    "reviewkd": "ours",
+}  # where each ladder ends
 READING = """\
 How to read it. Images/s are medians over the rounds, with the lowest and the highest; all ways of one table took turns,
 each in a process of its own, after warming up. `ratio` is to the first row, of the medians; in brackets are the lowest and
-highest of the rounds' own ratios. `of the limit` is the share of what convolutions and linear layers alone would allow,
-each at this machine's best measured rate for its kind or of copying, whichever binds it, at the row's precision.
+highest of the rounds' own ratios; `over strong` is to `reference, strong`. `of the limit` is the share of what
+convolutions and linear layers alone would allow, each at this machine's best measured rate for its kind or of copying,
+whichever binds it, at the row's precision.
 
 A row adds one thing to the one before: *allocator*, freed memory is kept for the next step; *loop*, views made by the
 batch from images in memory, no loader processes, a fused optimiser, a teacher whose norms are folded; *layout*, channels
-last; *precision*, bf16 where it is quicker (`--optim.precision auto`); *compile*, torch.compile, where it pays within 200
+last; *precision*, bf16 where it is quicker, as every run chooses; *compile*, torch.compile, where it pays within 200
 epochs or is asked for; *memory*, the teacher's logits are remembered. `ours` is all of these but the last: its teacher
 looks at every image.
 
-The reference is `src/protege/train/bench/reference.py`: PIL transforms image by image, two loader processes, fp32, live teacher.
+The reference is `src/protege/train/bench/reference.py`: PIL transforms image by image, two loader processes, fp32, live teacher;
+strong is the same loop with bf16 autocast, channels last and the allocator's setting. For ReviewKD its loss is the method's own.
 Peak memory is that of the process, the loaders' left out.
 
 Teacher and memory are stand-ins that have learned nothing, which takes the same time. Whether a trained teacher may speak
@@ -39,7 +47,7 @@ def _parts(outcome: Outcome) -> Iterator[str]:
         for what in GROUPS:
             if rows := outcome.group(pair, what):
                 yield f"### {WORDS[what][0].upper()}{WORDS[what][1:]}"
-                yield table(ROWS, [row_cells(row) for row in rows])
+                yield table(ROWS, [row_cells(row, outcome.over_strong(row)) for row in rows])
                 if what in GOALS and (line := factor_line(rows, GOALS[what])):
                     yield line
     yield READING
@@ -77,16 +85,17 @@ ROWS = (
     "rounds",
     "ratio",
     "(of the rounds)",
+    "over strong",
     "of the limit",
     "precision",
     "peak memory",
 )
 
 
-def row_cells(row: Row) -> list[str]:
+def row_cells(row: Row, over_strong: float) -> list[str]:
     name, precision = row.variant.name, row.variant.precision
     if row.problem or not row.images_per_second:
-        return [name, f"not measured: {row.problem}", "", "", "", "", "", precision, ""]
+        return [name, f"not measured: {row.problem}", "", "", "", "", "", "", precision, ""]
     low, high = min(row.images_per_second), max(row.images_per_second)
     ratio = spread = ""
     if row.against:
@@ -98,6 +107,7 @@ def row_cells(row: Row) -> list[str]:
         str(len(row.images_per_second)),
         ratio,
         spread,
+        "" if isnan(over_strong) else f"{over_strong:.2f}",
         f"{100 * row.fraction:.0f} %",
         precision,
         f"{row.peak_memory / 1e9:.2f} GB",

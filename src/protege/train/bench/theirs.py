@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from protege import data
 from protege.data.base import Splits
+from protege.methods import Method, parse_method
+from protege.methods.base import Batch, Outputs, Progress
 from protege.methods.stages import matched_stages
 from protege.models import build
 from protege.models.config import ModelConfig
@@ -36,6 +38,10 @@ class Theirs:
         classes, size = len(splits.classes), splits.train.pixels.shape[-1]
         student = build(ModelConfig(name=pair.student), classes).to(self.device)
         loss, extra = _loss(pair, variant, student, classes, size, weights, self.device)
+        if variant.channels_last:
+            student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if variant.arithmetic.student == "bf16":
+            loss = reference.in_bf16(loss)
         optimizer = reference.sgd([*student.parameters(), *extra], LR)
         loader = reference.loader_of(pictures_of(splits), pair.batch_size, setting.loader_workers, self.device)
         self.steps = reference.steps(student, loss, loader, optimizer, self.device)
@@ -62,14 +68,36 @@ def _loss(
     teacher = build(ModelConfig(name=pair.teacher), classes)
     load_weights(teacher, weights)
     teacher = teacher.to(device).eval().requires_grad_(False)
+    if variant.channels_last:
+        teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if variant.method == "kd":
         return reference.logit_kd_loss(student, teacher), []
     mine, theirs = (
         wrap(module, ModelConfig(name=name), size)
         for module, name in ((student, pair.student), (teacher, pair.teacher))
     )
+    if variant.method != "feature":
+        taught = Taught(parse_method(variant.method), mine, theirs, size).to(device)
+        return taught, list(taught.adapters.parameters())
     loss = reference.FeatureKD(student, teacher, *compared(mine, theirs, size)).to(device)
     return loss, list(loss.parameters())
+
+
+class Taught(nn.Module):
+    """Any other method's own terms, in the plain loop: both networks are called at every step, and nothing is folded."""
+
+    def __init__(self, method: Method, student: Network, teacher: Network, size: int) -> None:
+        super().__init__()
+        self.method, self.student, self.teacher = method, [student], [teacher]  # in lists: no parts of this module
+        self.adapters = method.adapters(shapes_of(student, size), shapes_of(teacher, size))
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        read = self.method.wants()
+        with torch.no_grad():
+            said = Outputs(*self.teacher[0](images, read))
+        outputs = Outputs(*self.student[0](images, read))
+        terms = self.method.terms(outputs, said, Batch(labels, labels), self.adapters, Progress(0, 1))
+        return torch.stack(list(terms.values())).sum()
 
 
 def compared(student: Network, teacher: Network, size: int) -> tuple[list[tuple[str, str]], list[tuple[int, int]]]:

@@ -11,15 +11,18 @@ from protege.data.config import DataConfig
 from protege.runs.config import Described
 from protege.train.arithmetic import Execution
 
-What = Literal["alone", "kd", "feature", "slots"]
+What = Literal["alone", "kd", "feature", "reviewkd", "slots"]
+Taught = Literal["supervised", "kd", "feature", "reviewkd"]
 Precision = Literal["fp32", "bf16"]
 WORDS: dict[What, str] = {
     "alone": "student alone",
     "kd": "logit-KD",
     "feature": "Feature-KD",
+    "reviewkd": "ReviewKD",
     "slots": "logit-KD remembered, in slots",
 }
 REFERENCE = "reference"
+STRONG = "reference, strong"
 
 
 class Pair(Described):
@@ -64,7 +67,7 @@ class Variant(Described):
 
     name: str
     role: Literal["reference", "ours"] = "ours"
-    method: Literal["supervised", "kd", "feature"]
+    method: Taught
     adds: str = ""
     to: str = ""
     allocator: bool = Field(default=True, description="freed memory is kept for the next step; ours always does")
@@ -88,7 +91,7 @@ class Variant(Described):
         """Share of the images that the teacher has to look at."""
         if self.method == "supervised":
             return 0.0
-        return 1.0 if self.role == "reference" or self.method == "feature" else 1 - self.known
+        return 1.0 if self.role == "reference" or self.method in ("feature", "reviewkd") else 1 - self.known
 
     def images(self, batch_size: int, asked_together: int) -> int:
         """Of a pass of ours on a CPU: a step's, or so many that the teacher's batch is full and not filled up."""
@@ -105,22 +108,23 @@ def variants(
         return [*_references("supervised"), *_ladder("supervised", arithmetic, execution)]
     if what == "kd":
         return [*_references("kd"), *_ladder("kd", arithmetic, execution), *_remembered(arithmetic, execution)]
-    if what == "feature":
-        return [*_references("feature"), *_ladder("feature", arithmetic, execution)]
+    if what in ("feature", "reviewkd"):
+        return [*_references(what), *_ladder(what, arithmetic, execution)]
     return _slots(arithmetic, slots)
 
 
-def _references(method: Literal["supervised", "kd", "feature"]) -> list[Variant]:
+def _references(method: Taught) -> list[Variant]:
+    """As anyone would run it; and strong, with the three lines that a careful user adds."""
     plain = Variant(name=REFERENCE, role="reference", method=method, allocator=False, channels_last=False)
     kept = plain.model_copy(
         update={"name": f"{REFERENCE} + allocator", "allocator": True, "adds": "allocator", "to": REFERENCE}
     )
-    return [plain, kept]
+    lower = Arithmetic(student="bf16", teacher="bf16")
+    strong = {"name": STRONG, "channels_last": True, "arithmetic": lower, "adds": "bf16 and layout", "to": kept.name}
+    return [plain, kept, kept.model_copy(update=strong)]
 
 
-def _ladder(
-    method: Literal["supervised", "kd", "feature"], arithmetic: Arithmetic, execution: Execution
-) -> list[Variant]:
+def _ladder(method: Taught, arithmetic: Arithmetic, execution: Execution) -> list[Variant]:
     """Ours, as plain as it can be, and then one thing more at a time; the last is what protege does by itself."""
     base = Variant(name="ours, plain", method=method, channels_last=False, in_asks=method == "kd")
     steps = [base.model_copy(update={"adds": "loop", "to": f"{REFERENCE} + allocator"})]
