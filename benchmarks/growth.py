@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from protege.runs.config import Described
+from protege.runs.config import Measured
 from protege.train.bench.outcome import Outcome
 from protege.train.bench.tables import table
 from protege.train.bench.variants import REFERENCE, Pair
@@ -17,7 +17,7 @@ EPOCHS, VIEWS = 200, 162  # of a run at full size: as published, crops with padd
 RUNS = (1, 2, 4, 8, 16, 30)
 
 
-class Grown(Described):
+class Grown(Measured):
     """A study of one teacher, really made: seconds of the loop of each of its runs."""
 
     epochs: int
@@ -28,7 +28,7 @@ class Grown(Described):
     runs: tuple[float, ...]
 
 
-class Growth(Described):
+class Growth(Measured):
     """Seconds of one student alone, and of all taught runs up to and with each."""
 
     pair: Pair

@@ -2,9 +2,11 @@
 
     python benchmarks/parity.py --data-dir DIR_OF_CIFAR10                   # about 10 minutes on two cores, one run on each
     python benchmarks/parity.py --images 50000 --epochs 60 --seeds 5 ...    # on a GPU
+    python benchmarks/parity.py --teacher resnet34 --student mobilenet_v2 --way typed ...
 
-A resnet20 teaches a resnet8 on part of CIFAR-10; accuracies are of 5,000 held-out images, the test set stays sealed. What a
-run would choose for this machine is pinned, through the same record that a run taken up again reads. Finished runs are kept in RUNS.
+A resnet20 teaches a resnet8 on part of CIFAR-10, unless others are named; accuracies are of 5,000 held-out images, the test set
+stays sealed. What a run would choose for this machine is pinned, through the same record that a run taken up again reads. Finished
+runs are kept in RUNS.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from protege.train.bench.variants import Arithmetic
 
 HERE = Path(__file__).resolve().parent
 PLAIN = "plain: fp32, as it is written, teacher asked live"
+TYPED = "typed: both in bf16, remembered in fp16"
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ WAYS: dict[str, Way] = {
     "student in bf16": Way(Arithmetic(student="bf16")),
     "student compiled": Way(execution="compiled"),
     "teacher remembered in fp16": Way(remember="fp16"),
+    "teacher in bf16": Way(Arithmetic(teacher="bf16"), remember="fp16"),
+    TYPED: Way(Arithmetic(student="bf16", teacher="bf16"), remember="fp16"),
     "all three, and the teacher in bf16": Way(Arithmetic(student="bf16", teacher="bf16"), "compiled", "fp16"),
 }
 
@@ -56,6 +61,8 @@ WAYS: dict[str, Way] = {
 class Size:
     data: dict[str, Any]
     epochs: int
+    teacher: str
+    student: str
 
     def described(self, model: str, seed: int, **more: Any) -> RunConfig:
         optim = {"epochs": self.epochs, "batch_size": 64, "lr": 0.05, "weight_decay": 5e-4, "precision": "fp32"}
@@ -109,14 +116,15 @@ def written(found: dict[str, list[float]], size: Size, minutes: float, out: Path
             f"- {time.strftime('%Y-%m-%d')}, {minutes:.1f} minutes of this call; a run a core, {threads} thread(s) each",
             f"- {about.get('gpu') or about.get('processor')}; {about.get('system')}; torch {about.get('torch')}, "
             f"Python {about.get('python')}, protege at {about.get('git')}",
-            f"- resnet20 -> resnet8, KD at temperature 4, {size.data['limit']:,} images of CIFAR-10, {size.epochs} epochs, "
+            f"- {size.teacher} -> {size.student}, KD at temperature 4, {size.data['limit']:,} images of CIFAR-10, {size.epochs} epochs, "
             f"{len(found[PLAIN])} seeds; accuracy on {size.data['heldout']:,} held-out images",
             "",
             table(heads, compared(found)),
             "",
         ]
     )  # fmt: skip
-    name = f"parity_{str(about.get('gpu') or about.get('processor')).lower().replace(' ', '-')}_{time.strftime('%Y-%m-%d')}"
+    hardware = str(about.get("gpu") or about.get("processor")).lower().replace(" ", "-")
+    name = f"parity_{size.teacher}-{size.student}_{hardware}_{time.strftime('%Y-%m-%d')}"
     figures = {"command": command, "environment": about, "size": asdict(size), "minutes": minutes, "accuracy": found}
     (out / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
     (out / f"{name}.md").write_text(text)
@@ -134,21 +142,26 @@ def main(
     root: Annotated[Path, typer.Option("--runs", help="folder of the runs")] = Path("runs/parity"),
     out: Annotated[Path, typer.Option("--out", help="folder of the results")] = HERE / "results",
     data: Annotated[str, typer.Option("--data", help="cifar10, or cifar10-mini to try this script")] = "cifar10",
+    taught_by: Annotated[str, typer.Option("--teacher", help="network of the teacher")] = "resnet20",
+    student: Annotated[str, typer.Option("--student", help="network of the student")] = "resnet8",
+    way: Annotated[list[str] | None, typer.Option("--way", help="beginning of its name, beside the plain one")] = None,
 ) -> None:
     began = time.monotonic()
     heldout = 5000 if data == "cifar10" else 500
-    size = Size({"name": data, "limit": images, "heldout": heldout}, epochs)
+    size = Size({"name": data, "limit": images, "heldout": heldout}, epochs, taught_by, student)
+    ways = {name: one for name, one in WAYS.items() if way is None or name.startswith((PLAIN, *way))}
     place = Place(runs=root.absolute(), data_dir=data_dir, device=device, threads=1, quiet=True)
-    teacher = train(size.described("resnet20", seed=100), place)
+    teacher = train(size.described(taught_by, seed=100), place)
     print(f"the teacher has {100 * teacher.result()['heldout_accuracy']:.2f} %", flush=True)
     asked = {
         (name, seed): (
-            size.described("resnet8", seed, teacher=str(teacher.path), method="kd", remember=way.remember),
+            size.described(student, seed, teacher=str(teacher.path), method="kd", remember=one.remember),
             place.model_copy(update={"runs": place.runs / f"way-{number}"}),
-            way,
+            one,
         )
         for seed in range(seeds)
-        for number, (name, way) in enumerate(WAYS.items())
+        for number, (name, one) in enumerate(WAYS.items())
+        if name in ways
     }
     found = answers(asked, slots)
     out.mkdir(parents=True, exist_ok=True)
@@ -161,7 +174,7 @@ def answers(asked: dict[tuple[str, int], tuple[RunConfig, Place, Way]], slots: i
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(slots, mp_context=context) as pool:
         waiting = {key: pool.submit(accuracy, *work) for key, work in asked.items()}
-        found: dict[str, list[float]] = {name: [] for name in WAYS}
+        found: dict[str, list[float]] = {name: [] for name, _ in asked}
         for (name, seed), future in waiting.items():
             found[name].append(future.result())
             print(f"seed {seed}, {name}: {found[name][-1]:.2f} %", flush=True)

@@ -26,7 +26,7 @@ import safetensors.torch
 
 COMMON = [
     "--data", "cifar10-mini", "--data.limit", "300", "--data.heldout", "100", "--model", "resnet8",
-    "--optim.epochs", "2", "--optim.batch-size", "50", "--threads", "1", "--quiet",
+    "--optim.epochs", "2", "--optim.batch-size", "50", "--optim.precision", "fp32", "--threads", "1", "--quiet",
 ]  # fmt: skip
 RUNS = {  # the first teaches those that name it
     "supervised": [],

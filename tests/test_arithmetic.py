@@ -233,9 +233,29 @@ def test_all_runs_of_a_folder_compute_a_network_alike(
     monkeypatch.setattr(arithmetic, "quickest_precision", lambda *_: tuning.Choice(next(names), {"fp32": 1.0}, {}))
 
     def chosen_in(folder: str, **optim: Any) -> str:
-        config = check_run(SHORT | {"optim": SHORT["optim"] | {"precision": "auto"} | optim})
+        config = check_run(SHORT | {"optim": SHORT["optim"] | optim})
         place = Place(runs=tmp_path / folder, compile=False)
         return arithmetic.choose(config, learner.student, batch, 10**6, place, print).student
 
     assert [chosen_in("one"), chosen_in("one", lr=0.01), chosen_in("two")] == ["bf16", "bf16", "fp32"]
     assert chosen_in("one", precision="fp32") == "fp32"
+
+
+def test_arms_that_join_others_that_were_begun_in_fp32_are_made_in_fp32(
+    learner: Learner, batch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arithmetic, "quickest_precision", lambda *_: tuning.Choice("bf16", {}, {}))
+    train.train(SHORT | {"optim": SHORT["optim"] | {"precision": "fp32"}}, Place(runs=tmp_path, threads=1, quiet=True))
+    place = Place(runs=tmp_path, compile=False)
+    again = check_run(SHORT | {"seed": 1})
+    assert arithmetic.choose(again, learner.student, batch, 10**6, place, print).student == "fp32"
+    other = check_run(SHORT | {"model": "resnet14"})
+    student = Learner.fresh(other, data.load(other.data, None), Shapes(0)).student
+    assert arithmetic.choose(other, student, batch, 10**6, place, print).student == "bf16"
+
+
+def test_a_run_that_was_begun_when_fp32_was_the_default_is_found_and_not_trained_again(tmp_path: Path) -> None:
+    place = Place(runs=tmp_path, threads=1, quiet=True)
+    before = train.train(SHORT | {"optim": SHORT["optim"] | {"precision": "fp32"}}, place)
+    assert train.train(SHORT, place).id == before.id
+    assert train.plan(CONFIG, place.model_copy(update={"runs": tmp_path / "elsewhere"})).id != before.id

@@ -249,3 +249,11 @@ def test_a_disk_that_is_too_small_is_refused_with_the_figures(runs: Path) -> Non
     huge = Estimate(seconds=1, disk=10**18, memory=1, by_run={})
     with pytest.raises(NotEnoughSpace, match=r"1,000,000,000.0 GB in .*are free"):
         refuse_what_does_not_fit(huge, Place(runs=runs), slots=1, devices=["cpu"])
+
+
+def test_what_was_measured_may_be_as_large_as_it_is() -> None:
+    """Bounds are for what people describe: five gigabytes at the peak are nothing to refuse."""
+    from protege.launch.probe import Probe
+
+    large = Probe(seconds_per_image=1e-3, seconds_per_asked=0.0, seconds_per_look=1e-3, weights=10**8, memory=5 * 10**9)
+    assert Probe.model_validate_json(large.model_dump_json()) == large

@@ -12,7 +12,9 @@ import torch
 from record_cases import run_record
 
 from protege import runs
-from protege.errors import NotEnoughSpace, RunError
+from protege.errors import ConfigError, NotEnoughSpace, RunError
+from protege.runs.config import Place
+from protege.runs.hardware import device_of
 
 WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3), "empty": torch.zeros(0, 4)}
 
@@ -171,3 +173,21 @@ def test_the_environment_says_what_a_number_depends_on() -> None:
     found = runs.environment()
     assert found["torch"] == torch.__version__
     assert found["cores"] >= 1 and found["processor"]
+
+
+def test_a_gpu_older_than_this_pytorch_is_refused_in_one_line_that_names_the_build(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is seen, but its first kernel would fail; `auto` must not run into that either."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_90", "compute_90"])
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla V100")
+    for capability, refused in (((7, 0), True), ((7, 5), False), ((8, 9), False)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, one=capability: one)
+        for name in ("auto", "cuda"):
+            if not refused:
+                assert device_of(Place(device=name)).type == "cuda"
+                continue
+            with pytest.raises(ConfigError, match=r"Tesla V100 \(sm_70\).*cu126.*--device cpu"):
+                device_of(Place(device=name))

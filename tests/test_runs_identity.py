@@ -81,13 +81,13 @@ def test_a_method_is_its_class_and_its_code_wherever_the_file_lies(
 
 def test_an_ordinary_run_keeps_the_id_that_it_has_always_had() -> None:
     """Made by the version before unused fields were left out."""
-    assert identity({}) == "resnet20-supervised-843fded1997d"
+    assert identity({"optim": {"precision": "fp32"}}) == "resnet20-supervised-843fded1997d"  # the default of its time
     assert identity({"optim": {"milestones": [3]}}) == identity({})
 
 
 def test_a_run_of_the_earlier_rule_is_found_under_its_id(tmp_path: Path) -> None:
-    odd = {"optim": {"milestones": [3]}}
+    odd, plain = {"optim": {"milestones": [3], "precision": "fp32"}}, {"optim": {"precision": "fp32"}}
     runs.start(tmp_path, "resnet20-supervised-9465c95a5b80", {"id": "resnet20-supervised-9465c95a5b80"})
     assert identity(odd, tmp_path) == "resnet20-supervised-9465c95a5b80"
-    runs.start(tmp_path, identity({}), {"id": identity({})})
-    assert identity(odd, tmp_path) == identity({})
+    runs.start(tmp_path, identity(plain), {"id": identity(plain)})
+    assert identity(odd, tmp_path) == identity(plain)

@@ -42,8 +42,9 @@ def test_bits_are_part_of_a_runs_identity_and_nothing_is_where_none_are_asked_fo
     few = check_run({"model": "resnet8", "compress": bits(8)})
     fewer = check_run({"model": "resnet8", "compress": bits(4)})
     assert len({run_id(one, "data", [], Path("nowhere")) for one in (plain, few, fewer)}) == 3
+    before = check_run({"model": "resnet8", "optim": {"precision": "fp32"}})
     assert (
-        run_id(plain, "data", [], Path("nowhere")) == "resnet8-supervised-019cff96cce3"
+        run_id(before, "data", [], Path("nowhere")) == "resnet8-supervised-019cff96cce3"
     )  # as before there were any bits
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from protege.models.config import ModelConfig
-from protege.runs.config import Described, Place, RunConfig, TeacherConfig
+from protege.runs.config import Described, Measured, Place, RunConfig, TeacherConfig
 
 STAND_IN = "stand-in"  # source of a teacher that a probe makes up
 
@@ -34,7 +34,7 @@ class Job(Described):
         return f"{self.verb} {self.run}"
 
 
-class Reply(Described):
+class Reply(Measured):
     """What became of a job."""
 
     key: str

@@ -16,7 +16,7 @@ from protege.evaluate import predict, predictor_of
 from protege.launch.jobs import STAND_IN
 from protege.models.config import ModelConfig
 from protege.runs import Run
-from protege.runs.config import Described, Place, RunConfig, TeacherConfig
+from protege.runs.config import Measured, Place, RunConfig, TeacherConfig
 from protege.runs.hardware import device_of, peak_memory
 from protege.teacher import sources, speaking
 from protege.train import train
@@ -25,7 +25,7 @@ HELDOUT = 64  # images
 CONTEXT = 600_000_000  # bytes that a process takes on a GPU before its first tensor
 
 
-class Probe(Described):
+class Probe(Measured):
     """Of one network, method and batch size on this machine."""
 
     seconds_per_image: float = Field(description="of training on an image, the teacher's part left out")

@@ -41,6 +41,12 @@ class Described(Fields):
 MILESTONES = (5 / 8, 3 / 4, 7 / 8)  # of all epochs: 150, 180 and 210 of the usual 240
 
 
+class Measured(BaseModel):
+    """What was found out: frozen as a description is, and of any size (bytes, operations a second)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
 class OptimConfig(Described):
     """How the student's weights are changed."""
 
@@ -77,8 +83,8 @@ class OptimConfig(Described):
         default=None, gt=0, lt=1, description="decay of a running mean of the weights, which is then kept"
     )
     precision: Literal["fp32", "bf16", "auto"] = Field(
-        default="fp32",
-        description="of the networks' arithmetic, weights stay fp32; auto: the quicker one here, measured once",
+        default="auto",
+        description="of the networks' arithmetic, weights stay fp32; auto: the quicker one here, alike for all runs of a folder",
     )
 
     @model_validator(mode="before")

@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 def device_of(place: Place) -> torch.device:
     import torch
 
-    if place.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(place.device)
+        device = torch.device(_quickest_kind() if place.device == "auto" else place.device)
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"--device {place.device}: give auto, cpu, cuda or cuda:0.") from error
     if device.type not in ("cpu", "cuda"):
@@ -30,7 +28,28 @@ def device_of(place: Place) -> torch.device:
         raise ConfigError(f"--device {place.device}: this machine has no usable GPU. Use --device cpu.")
     if device.type == "cuda" and (device.index or 0) >= (there := torch.cuda.device_count()):
         raise ConfigError(f"--device {place.device}: this machine has {there} GPU(s), from cuda:0.")
+    if device.type == "cuda":
+        refuse_one_without_kernels(device)
     return device
+
+
+def _quickest_kind() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def refuse_one_without_kernels(device: torch.device) -> None:
+    """A GPU older than this PyTorch was built for is seen by it, and fails at its first operation in words that help nobody."""
+    import torch
+
+    known = [int(name.removeprefix("sm_")) for name in torch.cuda.get_arch_list() if name.removeprefix("sm_").isdigit()]
+    major, minor = torch.cuda.get_device_capability(device)
+    if known and 10 * major + minor < min(known):
+        raise ConfigError(
+            f"This PyTorch ({torch.__version__}) has no code for {torch.cuda.get_device_name(device)} (sm_{major}{minor}), only for "
+            f"sm_{min(known)} and later. Install PyTorch's build for CUDA 12.6 (cu126), which knows older GPUs, or use --device cpu."
+        )
 
 
 def fp32_on(device: torch.device) -> str:

@@ -27,6 +27,17 @@ def run_id(config: RunConfig, fingerprint: str, teachers: Sequence[str], root: P
     return plain if not (root / now / RECORD).is_file() and (root / plain / RECORD).is_file() else now
 
 
+def known_as(config: RunConfig, fingerprint: str, teachers: Sequence[str], root: Path) -> tuple[RunConfig, str]:
+    """Description and id; of a run that `root` has from when fp32 was the default of precision, those that it was begun with."""
+    now = run_id(config, fingerprint, teachers, root)
+    if config.optim.precision == "auto" and not (root / now / RECORD).is_file():
+        before = config.model_copy(update={"optim": config.optim.model_copy(update={"precision": "fp32"})})
+        earlier = run_id(before, fingerprint, teachers, root)
+        if (root / earlier / RECORD).is_file():
+            return before, earlier
+    return config, now
+
+
 def _told(config: RunConfig) -> dict[str, Any]:
     """Without what counts by its contents, and without a part that came later and is not used."""
     later = {} if config.compress else {"compress": True}

@@ -128,16 +128,27 @@ def _share_of_others(before: tuple[float, float, float], after: tuple[float, flo
 
 def agreed(folder: Path, what: str, trial: Callable[[], Choice]) -> Choice:
     """What the first run of this folder chose of `what`: arms that are compared compute alike. Others wait while it tries."""
-    file = folder / "arithmetic" / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.json"
+    file = _agreement(folder, what)
     with _alone(file.with_suffix(".lock")):
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            return Choice(**json.loads(file.read_text())["choice"])
+        if (choice := known(folder, what)) is not None:
+            return choice
         choice = trial()
         with contextlib.suppress(OSError):
             partial = file.with_suffix(".partial")
             partial.write_text(json.dumps({"what": what, "choice": asdict(choice)}, indent=1))
             partial.replace(file)
     return choice
+
+
+def known(folder: Path, what: str) -> Choice | None:
+    """What has been agreed upon so far. A file that is damaged is as good as none."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        return Choice(**json.loads(_agreement(folder, what).read_text())["choice"])
+    return None
+
+
+def _agreement(folder: Path, what: str) -> Path:
+    return folder / "arithmetic" / f"{hashlib.sha256(what.encode()).hexdigest()[:16]}.json"
 
 
 @contextlib.contextmanager

@@ -184,7 +184,9 @@ def warm(config: RunConfig, place: Place, every_view: bool, say: Callable[[str],
     if not sources:
         raise ConfigError("Nobody to listen to: name a teacher with --teacher RUN_OR_WEIGHTS.")
     compute_alike(place.threads or runs.cores())
-    ahead = config.optim.epochs * len(splits.train)  # what the run will see, so that the teacher speaks as it will to it
+    ahead = config.optim.epochs * len(
+        splits.train
+    )  # what the run will see, so that the teacher speaks as it will to it
     taught_by = speaking.load(sources, splits, device_of(place), ahead, folder=place.runs)
     kept = remembered(taught_by, config, splits, splits.train, place, say)
     if kept is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable
 from typing import Literal
@@ -12,10 +13,10 @@ from pydantic import Field, ValidationError
 from torch import Tensor
 
 from protege import runs
-from protege.errors import RunError
+from protege.errors import ProtegeError, RunError
 from protege.models.network import Network, Reader
 from protege.runs.config import Described, Place, RunConfig
-from protege.runs.tuning import Choice, agreed, now, quickest
+from protege.runs.tuning import Choice, agreed, known, now, quickest
 from protege.teacher.speaking import Precision
 
 Execution = Literal["eager", "compiled", "graphs"]  # graphs: compiled, and replayed by the GPU without the host
@@ -58,17 +59,37 @@ def choose(config: RunConfig, student: Network, batch: Examples, batches_ahead: 
     worth = batches_ahead * config.optim.batch_size >= WORTH_TRYING
     precision, seconds = config.optim.precision, {}
     if precision == "auto":
-        precision = "fp32"
-        if worth:
-            what = f"{_described(config, student, batch)} {batch[0].device.type}"
-            choice = agreed(place.runs, what, lambda: quickest_precision(config, student, batch))
-            precision, seconds = ("bf16" if choice.name == "bf16" else "fp32"), choice.seconds
+        choice = _agreed_precision(config, student, batch, place, worth)
+        precision, seconds = ("bf16" if choice.name == "bf16" else "fp32"), choice.seconds
     execution: Execution = "compiled" if place.compile else "eager"
     if config.method.cohort > 1:
         execution = "eager"
     elif place.compile is None and worth:
         execution = quickest_execution(config, student, batch, precision, batches_ahead, say)
     return Chosen(student=precision, execution=execution, seconds=seconds)
+
+
+def _agreed_precision(config: RunConfig, student: Network, batch: Examples, place: Place, worth: bool) -> Choice:
+    plain = Choice("fp32", {}, {})
+    what = f"{_described(config, student, batch)} {batch[0].device.type}"
+    if not worth:
+        return known(place.runs, what) or plain
+
+    def trial() -> Choice:
+        return plain if _begun_in_fp32(place, config) else quickest_precision(config, student, batch)
+
+    return agreed(place.runs, what, trial)
+
+
+def _begun_in_fp32(place: Place, config: RunConfig) -> bool:
+    """Whether there are such runs here that are described so: arms of a study that was begun with them go on alike."""
+    for run in runs.every(place.runs):
+        with contextlib.suppress(ProtegeError, OSError):
+            other = run.config()
+            alike = other.model == config.model and other.optim.epochs == config.optim.epochs
+            if alike and other.optim.precision == "fp32":
+                return True
+    return False
 
 
 def compiled(reader: Reader, execution: Execution) -> Reading:

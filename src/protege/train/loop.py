@@ -25,7 +25,7 @@ from protege.models import check
 from protege.runs.config import Place, RunConfig, check_run
 from protege.runs.display import TrainingDisplay
 from protege.runs.hardware import device_of
-from protege.runs.identity import run_id
+from protege.runs.identity import known_as
 from protege.runs.process import settle, stoppable
 from protege.teacher import recall, speaking
 from protege.teacher.seen import Seen, listed, refuse_any_leak
@@ -56,7 +56,7 @@ def plan(config: RunConfig, place: Place) -> Plan:
     sources = tuple(identify(config.teacher, place.runs))
     fingerprint = data.fingerprint(config.data, place.data_dir)
     identities = [source.identity for source in sources]
-    return Plan(config, run_id(config, fingerprint, identities, place.runs), sources)
+    return Plan(*known_as(config, fingerprint, identities, place.runs), sources)
 
 
 def train(run: RunConfig | Mapping[str, Any], place: Place | None = None) -> runs.Run:

@@ -15,7 +15,7 @@ from protege.data.files import is_there
 from protege.errors import ConfigError, RunError
 from protege.models.config import ModelConfig
 from protege.runs.config import Place, RunConfig, TeacherConfig, canonical
-from protege.runs.identity import run_id
+from protege.runs.identity import known_as
 from protege.study.question.arms import Cell, Configuration, cells, teacher_config
 from protege.study.question.schema import Scale, Study, Values
 from protege.teacher import sources
@@ -156,7 +156,7 @@ class Plan:
     ) -> PlannedRun:
         complete = config.model_copy(update={"seed": seed, "teacher": tuple(tutor.config for tutor in lineup)})
         taught_by = [tutor.identity for tutor in lineup]
-        identity = run_id(complete, self._fingerprint(config), taught_by, self.place.runs)
+        complete, identity = known_as(complete, self._fingerprint(config), taught_by, self.place.runs)
         return PlannedRun(identity, complete, role, place, values, lineup)
 
     def _fingerprint(self, config: RunConfig) -> str:

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from protege.runs.config import Described
+from protege.runs.config import Measured
 from protege.runs.tuning import now
 from protege.train.bench.variants import Precision, Variant
 
@@ -30,7 +30,7 @@ COPIED = {"cpu": 1 << 28, "cuda": 1 << 32}  # bytes: far more than any cache hol
 WIDTH: dict[Precision, int] = {"fp32": 4, "bf16": 2}  # bytes of a number
 
 
-class Rates(Described):
+class Rates(Measured):
     """What this machine does in a second with the threads that it was given, at best."""
 
     fp32: float = Field(description="floating-point operations of a matrix product; on a GPU with TF32 allowed")
@@ -44,7 +44,7 @@ class Rates(Described):
         return max(product, convolution) if spatial else product
 
 
-class Product(Described):
+class Product(Measured):
     """One convolution or linear layer, forward, for one image."""
 
     flops: float
@@ -52,7 +52,7 @@ class Product(Described):
     spatial: bool = Field(default=False, description="a convolution over more than single pixels")
 
 
-class Cost(Described):
+class Cost(Measured):
     """What one image costs a network."""
 
     products: tuple[Product, ...]

@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from protege.runs.config import Described
+from protege.runs.config import Described, Measured
 from protege.train.arithmetic import Execution
 from protege.train.bench.limits import Cost, Rates
 from protege.train.bench.variants import Arithmetic, Pair, Setting, Variant
 
 
-class Facts(Described):
+class Facts(Measured):
     """What must be known of a pair before it is measured."""
 
     arithmetic: Arithmetic = Field(description="the quicker one here, for student and teacher")
@@ -23,7 +23,7 @@ class Facts(Described):
     teacher: Cost
 
 
-class Took(Described):
+class Took(Measured):
     """Some passes of one way to train."""
 
     images: int
@@ -42,7 +42,7 @@ class Request(Described):
     passes: int = 1
 
 
-class Reply(Described):
+class Reply(Measured):
     """What came of it; `problem` is one line, for people."""
 
     problem: str = ""

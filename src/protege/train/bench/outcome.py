@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import Field
 
-from protege.runs.config import Described
+from protege.runs.config import Measured
 from protege.train.bench.limits import Rates
 from protege.train.bench.variants import STRONG, Pair, Setting, Variant, What
 
 
-class Row(Described):
+class Row(Measured):
     """One way to train one pair."""
 
     pair: Pair
@@ -46,14 +46,14 @@ class Row(Described):
         return self.speed / self.limit if self.limit else float("nan")
 
 
-class Load(Described):
+class Load(Measured):
     """What else the machine did: the load average of a minute, seen once a round."""
 
     before: float
     seen: tuple[float, ...] = ()
 
 
-class Outcome(Described):
+class Outcome(Measured):
     """All that one command measured, and what its figures should be read with."""
 
     command: str
@@ -87,7 +87,7 @@ class Outcome(Described):
         return list(dict.fromkeys(row.pair for row in self.rows))
 
 
-class Factor(Described):
+class Factor(Measured):
     """How much quicker one change alone makes it."""
 
     adds: str
