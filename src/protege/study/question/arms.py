@@ -159,7 +159,8 @@ def teacher_config(study: Study, key: str) -> RunConfig:
 def _teacher(study: Study, teacher: Teacher) -> Description:
     base = {path: value for path, value in study.base.items() if path.partition(".")[0] not in ("teacher", "method")}
     described = merge_fields(base, teacher.fields)
-    return _everywhere(study, {**described, "teacher": list(teacher_keys(described.get("teacher")))})
+    shortened = _everywhere(study, {**described, "teacher": list(teacher_keys(described.get("teacher")))})
+    return merge_fields(shortened, teacher.over_every_run)
 
 
 # ---- everything wrong at once ----

@@ -15,7 +15,7 @@ from protege.methods.consent import named_in
 from protege.models import EXTERNAL, MODELS
 from protege.runs.config import Description, mistakes, problems_of, read_yaml
 from protege.study.question.arms import cells, problems_of_arms, teacher_config, teacher_keys
-from protege.study.question.fields import fields_and_rest, merge_fields
+from protege.study.question.fields import RUN_FIELDS, aliased, fields_and_rest, merge_fields
 from protege.study.question.schema import Pair, Scale, Study, Teacher
 
 MOST_CONFIGURATIONS, MOST_RUNS = 2000, 50_000
@@ -34,6 +34,7 @@ def study_of(name: str, raw: Description, scale: Scale = "full", origin: str = "
     if scale == "reduced" and not raw.get("reduced"):
         raise ConfigError(f"{origin} has no reduced form: give it a section `reduced`, or run it with --scale full.")
     problems = ["differs: say it in the section `reduced`, whose form it describes."] if "differs" in raw else []
+    problems += [*_overruled(raw), *_overruled(raw.get("reduced") or {}, "reduced.")]
     full = _checked(name, raw, problems)
     reduced = _checked(name, _reduced(raw, problems), problems) if raw.get("reduced") and full else None
     if problems:
@@ -89,9 +90,44 @@ def _reduced(raw: Description, problems: list[str]) -> Description:
             small["pairs"] = _named_pairs(small.get("pairs") or [], change, problems)
         else:
             small[section] = _section_over(section, small.get(section), change, problems)
+    _keep_what_teachers_say(small, over)
     small["compare"] = [one for one in small.get("compare") or [] if _still_there(one, small)]
     small["published"] = [one for one in small.get("published") or [] if _still_there(one, small)]
     return small
+
+
+def _keep_what_teachers_say(small: Description, over: Mapping[str, Any]) -> None:
+    """What the reduced form says of a teacher itself is not overruled by what it says of every run."""
+    for name, change in (over.get("teachers") or {}).items():
+        if isinstance(change, Mapping) and isinstance(described := (small.get("teachers") or {}).get(name), Mapping):
+            own = {path: value for path, value in change.items() if aliased(str(path).partition(".")[0]) in RUN_FIELDS}
+            small["teachers"] = {**small["teachers"], name: {**described, "over_every_run": own}}
+
+
+def _overruled(raw: Description, place: str = "") -> Iterator[str]:
+    """Fields of arms and pairs that `every_run` of the same form sets as well."""
+    shortened = set(_paths(raw.get("every_run")))
+    given = [("arms", name, one) for name, one in _items(raw.get("arms"))]
+    given += [("pairs", _name_of(one), one) for one in raw.get("pairs") or [] if isinstance(one, Mapping)]
+    given += [] if place else [("teachers", name, one) for name, one in _items(raw.get("teachers"))]
+    for section, name, one in given:
+        varied = one.get("vary") if isinstance(one, Mapping) else None
+        for path in sorted(shortened & {*_paths(one), *_paths(varied)}):
+            yield f"{place}{section}.{name}: every_run sets {path} too, and would overrule it. Leave one of them out."
+
+
+def _items(section: Any) -> Iterable[tuple[str, Any]]:
+    return section.items() if isinstance(section, Mapping) else ()
+
+
+def _paths(fields: Any, before: str = "") -> Iterator[str]:
+    """Dotted paths of all that a mapping sets."""
+    for path, value in _items(fields):
+        here = f"{before}{path}" if before else aliased(str(path))
+        if isinstance(value, Mapping):
+            yield from _paths(value, f"{here}.")
+        else:
+            yield here
 
 
 def _in_words(differs: Any, problems: list[str]) -> str:

@@ -137,13 +137,16 @@ class Teacher(Described):
     assign: Literal["rotate", "cross"] = Field(
         default="rotate", description="rotate: student seeds take turns; cross: each gets all"
     )
+    over_every_run: Description = Field(
+        default={}, description="run fields over `every_run` too: those that a reduced form gives this teacher itself"
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _split(cls, given: Any) -> Any:
         if isinstance(given, str):
             given = {"model": given}
-        return fields_and_rest(given, ("from", "weights", "mean", "std", "seeds", "assign"))
+        return fields_and_rest(given, ("from", "weights", "mean", "std", "seeds", "assign", "over_every_run"))
 
     _one_or_many = field_validator("source", mode="before")(_alone_or_many)
 
@@ -266,7 +269,9 @@ class Study(Described):
         default={}, description="run fields of every arm and teacher; `student` is the same as `model`"
     )
     every_run: Description = Field(
-        default={}, description="run fields over everything, teachers too: what a reduced form shortens all by"
+        default={},
+        description="run fields over everything, teachers too: what a reduced form shortens all by. "
+        "Only what that form says of a teacher itself stands above them",
     )
     teachers: dict[str, Teacher] = Field(default={}, description="those that are more than a bare network name")
     arms: dict[str, Arm] = Field(min_length=1)
