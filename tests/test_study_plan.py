@@ -142,9 +142,47 @@ def test_what_weakens_a_conclusion_is_said_before_the_first_run(runs: Path) -> N
         "nothing shows that a teacher helps",
         "One seed alone selects",
         "2 seeds: too few",
-        "teaches all seeds",
+        "1 network of resnet14 teach all 2 seeds: what is claimed holds for these teachers",
+        "`seeds: 2` of each teacher",
     ):
         assert part in said
+
+
+def test_arms_that_differ_in_more_than_their_method_are_named_before_the_first_run(runs: Path) -> None:
+    other = {"method": "kd", "optim.epochs": 3, "data.limit": 100, "student": "resnet14"}
+    plan = planned(runs, arms={"alone": {"method": "supervised"}, "kd": other})
+    said = [one for one in warnings_before(plan.study, plan.cells) if one.startswith("Arms differ")]
+    assert [field for field in ("data.limit", "model.name", "optim.epochs") if any(field in one for one in said)] == [
+        "data.limit",
+        "model.name",
+        "optim.epochs",
+    ]
+    assert len(said) == 3 and "100 of kd" in said[0]
+
+
+def test_what_arms_and_pairs_are_called_does_not_change_what_a_study_is(runs: Path) -> None:
+    pairs = [{"name": "one", "teacher": "resnet14", "student": "resnet8"}]
+    arms = {"alone": {"method": "supervised"}, "kd": {"method": "kd"}}
+    compare = [{"treatment": "kd", "pair": "one"}]
+    base = {key: value for key, value in BASE.items() if key not in ("teacher", "student")}
+    first = planned(runs, base=base, pairs=pairs, arms=arms, compare=compare)
+    renamed = planned(
+        runs,
+        base=base,
+        pairs=[pairs[0] | {"name": "R34 -> R18"}],
+        arms={"taught": arms["kd"], "alone": arms["alone"]},
+        compare=[{"treatment": "taught", "pair": "R34 -> R18"}],
+    )
+    asked = planned(runs, base=base, pairs=pairs, arms=arms, compare=[compare[0] | {"margin": 1.0}])
+    assert first.identity == renamed.identity != asked.identity
+
+
+def test_a_study_of_an_earlier_version_is_found_by_its_folder(runs: Path) -> None:
+    """Its name held a hash of the names of arms and pairs."""
+    plan = planned(runs)
+    earlier = runs / "studies" / f"made-{plan._earlier_identity}"
+    earlier.mkdir(parents=True)
+    assert planned(runs).folder == earlier
 
 
 def test_a_given_teacher_that_is_not_there_is_named(runs: Path) -> None:

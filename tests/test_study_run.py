@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import platform
@@ -19,7 +20,6 @@ import numpy
 import pytest
 from typer.testing import CliRunner
 
-from protege import stats
 from protege.cli.study import app
 from protege.evaluate import evaluate
 from protege.launch.jobs import Job, Reply
@@ -247,8 +247,13 @@ def test_the_family_is_corrected_together_and_the_answer_is_the_primary_one(fini
     _, findings = finished
     accuracy, divergence = findings.effects
     assert (accuracy.primary, divergence.primary, accuracy.family, divergence.family) == (True, False, 2, 2)
-    assert accuracy.paired is not None and divergence.welch is not None
-    assert [accuracy.adjusted_p, divergence.adjusted_p] == stats.holm([accuracy.paired.p, divergence.welch.p])
+    assert accuracy.named == "pooled" and divergence.named == "welch" and divergence.welch is not None
+    assert divergence.adjusted_p == pytest.approx(min(1.0, 2 * divergence.welch.p))
+    for effect in (accuracy, divergence):
+        claim = effect.claims[0]
+        zero_inside = claim.simultaneous.low <= 0 <= claim.simultaneous.high
+        assert claim.adjusted_p == effect.adjusted_p and zero_inside == (claim.adjusted_p >= 0.05)
+    assert [claim.over for claim in accuracy.claims] == ["seeds", "seeds and images"]
     means = [findings.cell(key).test["final"]["accuracy"].mean for key in ("kd", "alone")]
     assert accuracy.difference == pytest.approx(means[0] - means[1])
     assert accuracy.equivalence is not None and accuracy.equivalence.margin == 30.0
@@ -439,7 +444,7 @@ def report_of(arguments: list[str]) -> Path:
 def test_a_study_ends_with_its_report_and_names_it_last(again: list[str], finished: tuple[Plan, Findings]) -> None:
     told = CliRunner().invoke(app, again)
     assert told.exit_code == 0, told.output
-    assert finished[1].answer in report_of(again).read_text()
+    assert finished[1].answer in html.unescape(report_of(again).read_text())
     assert (report_of(again).parent / "tables" / "effects.csv").is_file()
     assert told.stdout.splitlines()[-1].startswith(f"report: {report_of(again)} (")
     assert told.stdout.count(finished[1].answer) == 1

@@ -21,7 +21,7 @@ from protege.data.base import Images, Splits, at_a_time
 from protege.errors import DataError, RunError, visible
 from protege.methods.base import Method, Outputs, Shapes
 from protege.models.network import Network
-from protege.runs.config import Place, TeacherConfig
+from protege.runs.config import Place, TeacherConfig, digest
 from protege.runs.hardware import device_of
 from protege.runs.process import compute_alike
 from protege.teacher import speaking
@@ -253,6 +253,7 @@ def opened(run: runs.Run, splits: Splits, place: Place) -> Images:
     """The test images, after the ledger has a line about it."""
     entry = {
         "run": run.id,
+        "weights": digest(run.weights_file("final")),
         "data": splits.fingerprint,
         "images": len(splits.test),
         "user": getpass.getuser(),

@@ -3,6 +3,7 @@
 seeds     one arm over its seeds, and the difference between two arms
 power     what a number of seeds can see, before they are spent
 images    what a finite set of images can tell
+families  many comparisons named in advance, tested together: for other seeds, teachers, images
 claims    an effect in one sentence for a report
 """
 
@@ -13,6 +14,7 @@ from protege.stats.images import (
     SelectionNoise,
     binomial_se,
     gain_by_chance,
+    image_variance,
     mcnemar,
     paired_bootstrap,
     proportion_interval,
@@ -52,6 +54,7 @@ __all__ = [
     "equivalence",
     "gain_by_chance",
     "holm",
+    "image_variance",
     "mcnemar",
     "paired_bootstrap",
     "power_of",

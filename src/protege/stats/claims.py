@@ -6,7 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from scipy import special
+
 from protege.errors import ConfigError
+from protege.stats.families import LEVEL, Tested
 from protege.stats.power import smallest_visible
 from protege.stats.seeds import Comparison, Effect, Equivalence, Interval
 
@@ -55,6 +58,88 @@ def verdict(
     fate = "which does not survive" if test.p < level else "and so after"
     missed = _missed(test, level / comparisons, unit)
     return Verdict("undecided", _sentence(claim, correction and f"{fate} {correction}", missed))
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a sentence about one member of a family says."""
+
+    treatment: str  # "The accuracy of kd"
+    control: str  # "that of alone"
+    unit: str
+    how: str  # "3 and 3 seeds, one error for 10 arms"
+    given: str  # "Given this teacher and these 2,000 test images"
+    wider: tuple[tuple[str, Tested], ...] = ()  # "other test images" -> what holds over them as well
+    margin: float | None = None
+
+
+def family_verdict(found: Tested, size: int, told: Told) -> Verdict:
+    """What one member of a family of `size` allows to be said, and for whom. Its interval is the family's."""
+    unit, decimals = told.unit, _decimals(float(found.standard_error))
+    difference, adjusted = float(found.difference), float(found.adjusted_p)
+    corrected = f", corrected for {size} comparisons" if size > 1 else ""
+    span = f"95 % interval {_around(found, decimals)}, {_p(adjusted)}{corrected}; {told.how}"
+    facts = f"{difference:+.{decimals}f} {unit} ({span})"
+    within = _within(equivalence_in(found, told.margin, size), unit)
+    opening = f"{told.given}, {told.treatment[0].lower()}{told.treatment[1:]} is"
+    if adjusted < LEVEL:
+        outcome: Outcome = "higher" if difference > 0 else "lower"
+        but = within and f"yet by less than matters: {within}"
+        return Verdict(outcome, f"{_sentence(f'{opening} {outcome} than {told.control}: {facts}', but)}{_wider(told)}")
+    if within:
+        return Verdict(
+            "equivalent", f"{_sentence(f'{opening} equivalent to {told.control}: {facts}', within)}{_wider(told)}"
+        )
+    return Verdict(
+        "undecided",
+        _sentence(f"{opening} not shown to differ from {told.control}: {facts}", _about(found, unit, decimals)),
+    )
+
+
+def equivalence_in(found: Tested, margin: float | None, size: int) -> Equivalence | None:
+    """Two one-sided tests against a margin, corrected for the family like everything else."""
+    if margin is None:
+        return None
+    difference, error = float(found.difference), float(found.standard_error)
+    p = min(1.0, size * float(special.stdtr(float(found.degrees), -(margin - abs(difference)) / error)))
+    reach = float(special.stdtrit(float(found.degrees), 1 - LEVEL / size)) * error
+    interval = Interval(difference - reach, difference + reach)
+    beyond = interval.low > margin or interval.high < -margin
+    outcome = "equivalent" if p < LEVEL else "larger than the margin" if beyond else "undecided"
+    return Equivalence(margin, p, interval, outcome, LEVEL)
+
+
+def detectable(found: Tested) -> tuple[float, Interval]:
+    """The true difference that the family's test finds 4 times in 5, and where it lies, given how well the spread is known."""
+    error, degrees = float(found.standard_error), float(found.degrees)
+    level = 2 * float(special.stdtr(degrees, -float(found.simultaneous_reach) / error))
+    smallest = smallest_visible(error, degrees, level=level)
+    low, high = (smallest * math.sqrt(degrees / float(special.chdtri(degrees, share))) for share in (0.025, 0.975))
+    return smallest, Interval(low, high)
+
+
+def _about(found: Tested, unit: str, decimals: int) -> str:
+    """The other half of "not shown": what could not have been shown. It hangs on a spread that few seeds measured."""
+    smallest, between = detectable(found)
+    if unit == "points" and smallest > 100:
+        return "and with this many seeds, hardly any true difference would be found"
+    size = f"about {smallest:.{decimals}f} {unit} (between {between.low:.{decimals}f} and {between.high:.{decimals}f})"
+    return f"and with this many seeds, true differences below {size} are missed more than once in five times"
+
+
+def _wider(told: Told) -> str:
+    """Whether the same may be said of a wider population."""
+    said = []
+    for over, found in told.wider:
+        span = _around(found, _decimals(float(found.standard_error)))
+        holds = float(found.adjusted_p) < LEVEL
+        said.append(f" Over {over} as well: {span}{'' if holds else ', so that it might be otherwise there'}.")
+    return "".join(said)
+
+
+def _around(found: Tested, decimals: int) -> str:
+    middle, reach = float(found.difference), float(found.simultaneous_reach)
+    return _span(Interval(middle - reach, middle + reach), decimals)
 
 
 def _sentence(*parts: str) -> str:

@@ -7,7 +7,7 @@ which all of them share.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,6 +123,23 @@ def paired_bootstrap(
         draws=draws,
         confidence=confidence,
     )
+
+
+def image_variance(correct: Mapping[str, ArrayLike], contrast: Mapping[str, float]) -> float:
+    """Variance of a contrast of accuracies that the choice of the test images adds to that of the seeds.
+
+    Of each arm which answers were right, [seeds, images]. Slips of single networks on single images are part of the
+    seeds' spread already, and are taken out here.
+    """
+    right = {name: _right(correct[name], name) for name in contrast}
+    (images,) = {answers.shape[1] for answers in right.values()}
+    by_image = sum(weight * right[name].mean(0) for name, weight in contrast.items())
+    slips = 0.0
+    for name, weight in contrast.items():
+        share = right[name].mean(0)
+        if (seeds := len(right[name])) > 1:
+            slips += weight**2 * float((share * (1 - share)).mean()) / (seeds - 1)
+    return max(0.0, (float(np.var(by_image, ddof=1)) - slips) / images)
 
 
 def gain_by_chance(configurations: int, sd: float) -> float:

@@ -97,6 +97,7 @@ def summary(plan: Plan, only: Sequence[str], expected: Estimate | None, slots: i
         "question": plan.study.question,
         "scale": plan.scale,
         "differs": plan.study.differs,
+        "differences": plan.study.changes,
         "folder": str(plan.folder),
         "arms": [
             {

@@ -23,7 +23,7 @@ def say_plan(planned: dict[str, Any]) -> None:
 
     out.print(f"{planned['name']}: {planned['question']}", style="bold")
     if planned["scale"] == "reduced":
-        out.print(of_reduced_form(planned["differs"]), style="yellow")
+        out.print(of_reduced_form(planned["differs"], planned["differences"]), style="yellow")
     table = _table("", "configurations", "selection runs", "reporting runs")
     for row in planned["arms"]:
         table.add_row(row["cell"], str(row["configurations"]), str(row["select"]), str(row["report"]))
@@ -45,14 +45,14 @@ def say_findings(findings: Findings, folder: Path) -> None:
 
     out.print(f"{findings.name} ({findings.scale}): {findings.question}", style="bold")
     if findings.scale == "reduced":
-        out.print(of_reduced_form(findings.differs), style="yellow")
+        out.print(of_reduced_form(findings.differs, findings.differences), style="yellow")
     for one in findings.selections:
         values = ", ".join(f"{path} {value}" for path, value in (one.chosen or {}).items())
         out.print(f"chosen for {one.cell}: {values or 'nothing yet'}.{'' if one.is_noise else f' {one.sentence}'}")
     out.print(_results(findings))
-    for effect in findings.effects:
-        if effect.sentence != findings.answer and effect.outcome != "pending":
-            out.print(effect.sentence)
+    for one in (*findings.effects, *findings.contrasts):
+        if one.sentence not in findings.answer and one.outcome != "pending":
+            out.print(one.sentence)
     _warn(findings.warnings)
     if not findings.complete:
         out.print(f"{(said := how_far(findings))[0].upper()}{said[1:]}.")

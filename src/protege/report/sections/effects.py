@@ -10,14 +10,14 @@ from protege.report.material.subjects import Subject
 from protege.report.page.blocks import Block, Bullets, Figures, Section
 from protege.report.page.table import Column, Dress, Table, interval, said, table_of
 from protege.report.sections.words import decimals, in_percent
-from protege.study.findings import Effect, Findings, McNemar, TTest
+from protege.study.findings import Claim, Effect, Findings, Interval, McNemar, TTest
 
 OPEN = 4  # sentences that are not folded away
 OUTCOMES = {
     "higher": "higher", "lower": "lower", "equivalent": "equivalent", "undecided": "not shown to differ",
     "untested": "untested", "pending": "not measured yet",
 }  # fmt: skip
-TESTS = {"paired": "paired t", "welch": "Welch's t"}
+TESTS = {"paired": "paired t", "welch": "Welch's t", "pooled": "one error for all arms", "teachers": "t of teachers"}
 
 
 def effects(material: Material) -> Section | None:
@@ -81,8 +81,13 @@ def _short(key: str, material: Material) -> str:
     return found.short if found else key
 
 
-def _test(effect: Effect) -> TTest | None:
-    return effect.paired if effect.named == "paired" else effect.welch
+def _test(effect: Effect) -> Claim | TTest | None:
+    return effect.headline
+
+
+def _interval(effect: Effect) -> Interval | None:
+    """That of the whole family, which agrees with the outcome; findings of an older version have that of one comparison."""
+    return effect.claims[0].simultaneous if effect.claims else test.interval if (test := _test(effect)) else None
 
 
 # ---- drawn ----
@@ -101,8 +106,10 @@ def forest_figure(material: Material, effects: Sequence[Effect]) -> Figures:
         drawn.append(forest(_rows(material, those, decimals(measure), alike=len(controls) == 1), axis, axis))
     margins = any(effect.equivalence for effect in effects)
     corrected = max((effect.family for effect in effects), default=1) > 1
+    alone = corrected and not all(effect.claims for effect in effects if effect.headline)
+    how = ", which is not corrected" if alone else ", corrected as the outcome is" if corrected else ""
     caption = (
-        f"Difference with its 95 % interval{', which is not corrected' if corrected else ''}. A filled point stands"
+        f"Difference with its 95 % interval{how}. A filled point stands"
         f"{' after correction for all comparisons' if corrected else ''}, a hollow one is not shown to differ"
         f"{'; a grey band is the margin named in advance' if margins else ''}.{material.hardware(compared(effects, material))}"
     )
@@ -116,14 +123,14 @@ def _rows(material: Material, effects: Sequence[Effect], places: int, alike: boo
     for effect in effects:
         if effect.difference is None:
             continue
-        test, ends = _test(effect), (effect.treatment, effect.control)
+        around, ends = _interval(effect), (effect.treatment, effect.control)
         named = " - ".join(_short(key, material) for key in (ends[:1] if alike else ends))
         rows.append(
             ForestRow(
                 label=f"{named}, {effect.pair}" if several and effect.pair else named,
                 said=_difference(effect, places),
                 difference=effect.difference,
-                interval=(test.interval.low, test.interval.high) if test else None,
+                interval=(around.low, around.high) if around else None,
                 margin=effect.equivalence.margin if effect.equivalence else None,
                 settled=effect.outcome in ("higher", "lower", "equivalent"),
                 style=material.style(f"cell/{effect.treatment}"),
@@ -134,8 +141,8 @@ def _rows(material: Material, effects: Sequence[Effect], places: int, alike: boo
 
 def _difference(effect: Effect, places: int) -> str:
     """`+1.98 [-0.10, +4.07], n 3`."""
-    points, test = Column("", "number", places, signed=True), _test(effect)
-    ends = f" [{said(test.interval.low, points)}, {said(test.interval.high, points)}]" if test else " (untested)"
+    points, around = Column("", "number", places, signed=True), _interval(effect)
+    ends = f" [{said(around.low, points)}, {said(around.high, points)}]" if around else " (untested)"
     return f"{said(effect.difference, points)}{ends}{f', n {len(effect.seeds)}' if effect.seeds else ''}"
 
 
@@ -166,7 +173,7 @@ def _table(material: Material, name: str, unit: str, places: int, effects: Seque
             (Column("difference", "number", places, signed=True), lambda one: one.difference),
             (
                 Column("95 % interval", "range", places, signed=True),
-                lambda one: interval(test.interval) if (test := _test(one)) else None,
+                lambda one: interval(_interval(one)),
             ),
             (Column("seeds", "count"), lambda one: len(one.seeds) or None),
             ("outcome", lambda one: OUTCOMES[one.outcome]),
@@ -174,8 +181,8 @@ def _table(material: Material, name: str, unit: str, places: int, effects: Seque
             (Column("p, corrected", "p"), lambda one: one.adjusted_p),
             ("test", lambda one: TESTS[one.named]),
             (Column("smallest detectable", "number", places), lambda one: one.smallest_detectable),
-            (Column("Welch's p", "p"), lambda one: one.welch.p if one.welch and one.named == "paired" else None),
-            (Column("paired p", "p"), lambda one: one.paired.p if one.paired and one.named == "welch" else None),
+            (Column("Welch's p", "p"), lambda one: one.welch.p if one.welch and one.named != "welch" else None),
+            (Column("paired p", "p"), lambda one: one.paired.p if one.paired and one.named != "paired" else None),
             (Column("seed correlation", "number", 2, signed=True), lambda one: one.correlation),
             (Column("margin", "number", places), lambda one: one.equivalence.margin if one.equivalence else None),
             (Column("equivalence p", "p"), lambda one: one.equivalence.p if one.equivalence else None),
@@ -194,7 +201,7 @@ def _dress(effect: Effect, material: Material, mark: bool = True) -> Dress:
 
 def _note(findings: Findings) -> str:
     family = max((effect.family for effect in findings.effects), default=0)
-    corrected = f" p-values are corrected for {family} comparisons after Holm." if family > 1 else ""
+    corrected = f" p-values are corrected for {family} comparisons, and so are the intervals." if family > 1 else ""
     return (
         f"The test in the column of that name was named in advance and is the one that counts.{corrected} "
         "Smallest detectable: the true difference that so many seeds find in 4 studies of 5."

@@ -22,7 +22,7 @@ def first_line(findings: Findings) -> str:
     """Empty for a complete report of a full study."""
     said = []
     if findings.scale == "reduced":
-        said.append(of_reduced_form(findings.differs))
+        said.append(of_reduced_form(findings.differs, findings.differences))
     if not findings.study:
         said.append(
             "These runs belong to no study: nothing was named in advance, so this describes and concludes nothing."

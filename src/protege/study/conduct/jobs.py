@@ -155,7 +155,8 @@ def record_choices(plan: Plan) -> None:
     if file.exists():
         return
     chosen = {cell.key: now.values for cell in plan.cells if (now := standing(plan, cell).chosen) is not None}
-    write_json(file, {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "chosen": chosen})
+    asked = {"question": plan.study.question, "notes": list(plan.study.notes)}
+    write_json(file, {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "chosen": chosen, **asked})
 
 
 @final

@@ -4,7 +4,12 @@ record      the file, `findings.json`; the names of its parts can be had from he
 rows        the runs
 summaries   cells, teachers and grids over their seeds
 selections  what was chosen among
+family      who is compared with whom
+judging     the family tested, for the populations that the design lets it speak of
 effects     the comparisons
+contrasts   differences of differences; whether several differ at all
+recoveries  gap, errors and teacher recovered
+seal        what the ledger tells of readings of the test set
 published   figures of the literature beside ours
 answer      the sentence
 gather      all of them together; `interim` while the study is under way
@@ -16,6 +21,8 @@ from protege.study.findings.record import (
     Budget,
     Candidate,
     Cell,
+    Claim,
+    Contrast,
     Costs,
     Effect,
     Equivalence,
@@ -28,6 +35,7 @@ from protege.study.findings.record import (
     NetworkFacts,
     Part,
     PublishedRow,
+    Recovery,
     RunRow,
     Scores,
     Selection,
@@ -48,6 +56,8 @@ __all__ = [
     "Budget",
     "Candidate",
     "Cell",
+    "Claim",
+    "Contrast",
     "Costs",
     "Effect",
     "Equivalence",
@@ -60,6 +70,7 @@ __all__ = [
     "NetworkFacts",
     "Part",
     "PublishedRow",
+    "Recovery",
     "RunRow",
     "Scores",
     "Selection",

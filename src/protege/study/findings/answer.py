@@ -4,23 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from protege.study.findings.record import Effect, Findings
+from protege.study.findings.record import Contrast, Effect, Findings
 from protege.study.question.measures import MEASURES
 
+MOST = 3  # questions with a sentence each; of more the answer counts the outcomes
 
-def answer(found: Sequence[Effect], labels: Mapping[str, str] | None = None) -> str:
-    """One sentence about the primary hypothesis. `labels`: what cells are called where their pair is said already, by key."""
+
+def answer(
+    found: Sequence[Effect], labels: Mapping[str, str] | None = None, contrasts: Sequence[Contrast] = (), over: str = ""
+) -> str:
+    """What is said of the primary hypotheses. `labels`: what cells are called where their pair is said already, by key.
+
+    `over`: whom outcomes speak of, where sentences that say it themselves are only counted.
+    """
     primary = [effect for effect in found if effect.primary]
-    if not primary:
+    asked = [contrast for contrast in contrasts if contrast.primary]
+    if not primary and not asked:
         return "Nothing was compared: there is no arm to compare with."
-    if all(effect.outcome == "pending" for effect in primary):
+    if all(one.outcome == "pending" for one in (*primary, *asked)):
         return "Not answered yet: the test set is still sealed."
-    if len(primary) == 1:
-        return primary[0].sentence
-    lead, names = _names(primary, labels or {})
+    said = [one.sentence for one in asked] if len(asked) <= MOST else [_tally_of_contrasts(asked, over)]
+    if len(primary) > 1:
+        return " ".join([*said, _tally(primary, labels or {}, over)])
+    return " ".join([*said, *(one.sentence for one in primary)])
+
+
+def _tally_of_contrasts(asked: Sequence[Contrast], over: str) -> str:
+    """Of many: how many were found, and which."""
+    found = [one for one in asked if one.outcome in ("higher", "lower", "differ")]
+    parts = [f"{one.label}{'' if one.difference is None else f': {one.difference:+.2f}'}" for one in found]
+    shown = f"{len(found)} of them ({'; '.join(parts)})" if found else "none of them"
+    opening = f"{over[0].upper()}{over[1:]}: of" if over else "Of"
+    size = asked[0].family
+    return f"{opening} {len(asked)} questions about several differences at once, {shown} can be said to differ (corrected for {size})."
+
+
+def _tally(primary: Sequence[Effect], labels: Mapping[str, str], over: str) -> str:
+    lead, names = _names(primary, labels)
     parts = [_counted(primary, names, outcome, words) for outcome, words in OUTCOMES.items()]
     counted = ", ".join(part for part in parts if part)
-    return f"Of {len(primary)} comparisons of {_how(primary)}, {lead}: {counted}."
+    opening = f"{over[0].upper()}{over[1:]}: of" if over else "Of"
+    return f"{opening} {len(primary)} comparisons of {_how(primary)}, {lead}: {counted}."
 
 
 def _how(primary: Sequence[Effect]) -> str:
@@ -72,11 +96,12 @@ def _counted(primary: Sequence[Effect], names: Mapping[str, str], outcome: str, 
 # ---- what stands above everything ----
 
 
-def of_reduced_form(differs: str) -> str:
-    """What everybody who reads figures of a reduced form is told first."""
+def of_reduced_form(differs: str, differences: Sequence[str] = ()) -> str:
+    """What everybody who reads figures of a reduced form is told first: in words, and all that was computed from both forms."""
+    everything = f" All that differs: {'; '.join(differences)}." if differences else ""
     return (
         f"This is a reduced-scale run of the study{f': {differs}' if differs else ''}. "
-        "It shows that everything works, not what the full study would find."
+        f"It shows that everything works, not what the full study would find.{everything}"
     )
 
 

@@ -1,128 +1,46 @@
-"""The family of comparisons that was named in advance, tested and corrected together."""
+"""The comparisons of a study: each with what it allows to be said, and of whom."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from protege import stats
-from protege.stats.power import smallest_visible
+from protege.stats.claims import Told, detectable, equivalence_in, family_verdict
+from protege.study.findings.family import Member, own_rows
+from protege.study.findings.judging import Judge, Judged, Named, as_claim, own_teachers
 from protege.study.findings.record import Bootstrap, Cell, Effect, Equivalence, Interval, McNemar, RunRow, TTest, Which
-from protege.study.findings.rows import Rows, by_seed, test_value
+from protege.study.findings.rows import Rows
 from protege.study.question.measures import MEASURES
 from protege.study.question.plan import Plan
-from protege.study.question.schema import Hypothesis, Study
 
-LEVEL = 0.05
-
-
-@dataclass(frozen=True)
-class Member:
-    """One comparison of the family."""
-
-    hypothesis: Hypothesis
-    treatment: Cell
-    control: Cell
-    primary: bool
-
-    @property
-    def key(self) -> str:
-        return f"{self.treatment.key} - {self.control.key} in {self.hypothesis.measure}"
-
-    @property
-    def pair(self) -> str | None:
-        """That of both, to be said once; None where they have none, or each its own."""
-        return self.treatment.pair if self.treatment.pair == self.control.pair else None
-
-    @property
-    def labels(self) -> tuple[str, str]:
-        both = self.treatment, self.control
-        return (both[0].short, both[1].short) if self.pair else (both[0].label, both[1].label)
-
-    @property
-    def named(self) -> str:
-        """`kd against alone (R34 -> R18)`."""
-        return " against ".join(self.labels) + (f" ({self.pair})" if self.pair else "")
+FEWEST_SEEDS = 4  # of a bootstrap over seeds: with fewer its interval is too narrow
+OTHERS = {
+    "seeds and teachers": "other teachers",
+    "seeds and images": "other test images",
+    "seeds, teachers and images": "other test images",
+}
 
 
-def hypotheses(study: Study, cells: Sequence[Cell]) -> list[Hypothesis]:
-    """Those of the file; else every other arm against `alone`, or against the first arm without a teacher."""
-    if study.compare:
-        return list(study.compare)
-    arms = list(dict.fromkeys(cell.arm for cell in cells))
-    control = "alone" if "alone" in arms else next((cell.arm for cell in cells if cell.alone), None)
-    return [Hypothesis(treatment=arm, control=control) for arm in arms if arm != control] if control else []
+def effects(
+    plan: Plan, members: Sequence[Member], judge: Judge, rows: Sequence[RunRow], read: Rows, images: int
+) -> list[Effect]:
+    """Those of one difference; the others are `contrasts`."""
+    single = [member for member in members if not member.than and not member.among]
+    judged, looked = judge.judge(members), _Images(plan.study.report, rows, read)
+    given = Given(plan, images)
+    return [_effect(member, judged.get(member.key), judge, given, looked) for member in single]
 
 
-def family(study: Study, cells: Sequence[Cell]) -> list[Member]:
-    """Hypotheses times pairs (and, in the literature protocol, times configurations). Where none is primary, all are."""
-    named = hypotheses(study, cells)
-    any_primary = any(one.primary for one in named)
-    found: dict[str, Member] = {}
-    for hypothesis in named:
-        for treatment in _cells_of(cells, hypothesis.treatment, hypothesis.pair):
-            for control in _cells_of(cells, hypothesis.control, treatment.pair):
-                member = Member(hypothesis, treatment, control, hypothesis.primary or not any_primary)
-                found.setdefault(member.key, member)
-    return list(found.values())
-
-
-def _cells_of(cells: Sequence[Cell], arm: str, pair: str | None) -> list[Cell]:
-    return [cell for cell in cells if cell.arm == arm and pair in (None, cell.pair)]
-
-
-def effects(plan: Plan, cells: Sequence[Cell], rows: Sequence[RunRow], read: Rows) -> list[Effect]:
-    score: Which = plan.study.report
-    members = _distinct(family(plan.study, cells), rows)
-    compared = {member.key: _compared(score, member, rows) for member in members}
-    adjusted = stats.holm({key: one.p if one else None for key, one in compared.items()})
-    images = _Images(score, rows, read)
-    return [_effect(member, compared[member.key], adjusted[member.key], len(members), images) for member in members]
-
-
-def _distinct(members: Sequence[Member], rows: Sequence[RunRow]) -> list[Member]:
-    """Pairs with the same student share their arms alone: comparing two of those arms once is enough."""
-    found: dict[object, Member] = {}
-    for member in members:
-        runs = [frozenset(row.id for row in _own(rows, cell)) for cell in (member.treatment, member.control)]
-        found.setdefault((*runs, member.hypothesis.measure) if all(runs) else member.key, member)
-    return list(found.values())
-
-
-def _values(score: Which, member: Member, rows: Sequence[RunRow]) -> tuple[dict[int, float], dict[int, float]]:
-    """Of treatment and control by seed, common seeds first and in one order. Pairs need both; Welch's test takes what each has."""
-    value = test_value(score, member.hypothesis.measure)
-    treated, controlled = by_seed(_own(rows, member.treatment), value), by_seed(_own(rows, member.control), value)
-    common = [seed for seed in treated if seed in controlled]
-    paired = member.hypothesis.test == "paired"
-    kept = [
-        [*common, *([] if paired else [seed for seed in arm if seed not in common])] for arm in (treated, controlled)
-    ]
-    return {seed: treated[seed] for seed in kept[0]}, {seed: controlled[seed] for seed in kept[1]}
-
-
-def _compared(score: Which, member: Member, rows: Sequence[RunRow]) -> stats.Effect | None:
-    treated, controlled = _values(score, member, rows)
-    if not treated or not controlled:
-        return None
-    return stats.effect(list(treated.values()), list(controlled.values()), paired=member.hypothesis.test == "paired")
-
-
-def _own(rows: Sequence[RunRow], cell: Cell) -> list[RunRow]:
-    return [row for row in rows if row.role == "report" and row.cell == cell.key and row.test]
-
-
-def _effect(member: Member, found: stats.Effect | None, adjusted: float | None, size: int, images: _Images) -> Effect:
-    hypothesis = member.hypothesis
-    treated, controlled = _values(images.score, member, images.rows)
-    seeds = tuple(seed for seed in treated if seed in controlled)
-    equal = _equivalence(hypothesis, treated, controlled) if found else None
-    said = _verdict(member, found, adjusted, size, equal)
+def _effect(member: Member, found: Judged | None, judge: Judge, given: Given, images: _Images) -> Effect:
+    hypothesis, one = member.hypothesis, found.headline if found else None
+    equal = equivalence_in(one, hypothesis.margin, judge.size) if one else None
+    outcome, sentence = said(member, found, judge.size, given)
     by_images = hypothesis.measure == "accuracy" and found is not None
+    smallest, between = detectable(one) if one else (None, None)
     return Effect(
         key=member.key,
         treatment=member.treatment.key,
@@ -131,71 +49,116 @@ def _effect(member: Member, found: stats.Effect | None, adjusted: float | None, 
         measure=hypothesis.measure,
         score=images.score,
         primary=member.primary,
-        named=hypothesis.test,
-        seeds=seeds,
-        difference=found.difference if found else None,
-        welch=_t_test(found.welch if found else None),
-        paired=_t_test(found.paired if found else None),
-        correlation=found.correlation if found else None,
-        adjusted_p=adjusted,
-        family=size,
-        smallest_detectable=_smallest(found, size),
-        equivalence=_as_part(equal),
-        mcnemar=tuple(images.mcnemar(member, seeds)) if by_images else (),
+        named=found.named if found else hypothesis.test or "pooled",
+        seeds=found.seeds if found else (),
+        difference=float(one.difference) if one else found.plain.difference if found else None,
+        welch=_t_test(found.plain.welch if found else None),
+        paired=_t_test(found.plain.paired if found else None),
+        correlation=found.plain.correlation if found else None,
+        adjusted_p=float(one.adjusted_p) if one else None,
+        family=judge.size,
+        smallest_detectable=smallest,
+        smallest_between=_as_interval(between),
+        claims=tuple(as_claim(*claim) for claim in found.claims) if found else (),
+        equivalence=_as_part(equal, hypothesis.margin if found else None),
+        mcnemar=tuple(images.mcnemar(member, found.seeds)) if by_images and found else (),
         bootstrap=images.bootstrap(member) if by_images else None,
-        outcome=said.outcome if said else "pending",
-        sentence=said.sentence if said else f"{member.named}: not measured yet.",
+        outcome=outcome,
+        sentence=sentence,
     )
 
 
-def _equivalence(
-    hypothesis: Hypothesis, treated: dict[int, float], controlled: dict[int, float]
-) -> stats.Equivalence | None:
-    if hypothesis.margin is None:
-        return None
-    values = list(treated.values()), list(controlled.values())
-    return stats.equivalence(*values, hypothesis.margin, hypothesis.test == "paired", LEVEL)
+# ---- words ----
 
 
-def _verdict(
-    member: Member, found: stats.Effect | None, adjusted: float | None, size: int, equal: stats.Equivalence | None
-) -> stats.Verdict | None:
+@final
+class Given:
+    """What a claim takes as it is: the teachers and the test images of this study."""
+
+    def __init__(self, plan: Plan, images: int) -> None:
+        self._teachers = {key: len(teacher.source or teacher.seeds) for key, teacher in plan.study.teachers.items()}
+        self._images = f"these {images:,} test images"
+
+    def of(self, cells: Sequence[Cell], named: Named) -> str:
+        """`Given these 3 teachers and these 10,000 test images`."""
+        keys = {key for cell in cells if cell.teacher for key in cell.teacher.split(" + ")}
+        counts = [self._teachers.get(key, 1) for key in keys]
+        if named == "teachers" or not counts:
+            return f"Given {self._images}"
+        most = max(counts)
+        teachers = "its one teacher" if most == 1 else f"its {most} teachers"
+        return f"Given {teachers if len(counts) == 1 else teachers.replace('its', 'their')} and {self._images}"
+
+
+def over_whom(plan: Plan, cells: Sequence[Cell], images: int) -> str:
+    """Of whom the outcomes speak: `given its 3 teachers and these 10,000 test images`."""
+    taught = [cell for cell in cells if cell.teacher]
+    named: Named = "teachers" if taught and all(own_teachers(plan.study, cell) for cell in taught) else "pooled"
+    said = Given(plan, images).of(cells, named)
+    return f"{said[0].lower()}{said[1:]}"
+
+
+def how(found: Judged) -> str:
+    """`3 and 3 seeds, one error for 10 arms`."""
+    seeds = f"{found.counts[0]} and {found.counts[1]} seeds"
+    tests: dict[Named, str] = {
+        "pooled": f"{seeds}, one error for {found.arms} arms",
+        "teachers": f"{len(found.seeds)} seeds, each with a teacher of its own",
+        "paired": f"paired t-test, {len(found.seeds)} pairs of seeds",
+        "welch": f"Welch's t-test, {seeds}",
+    }
+    return tests[found.named]
+
+
+def said(
+    member: Member, found: Judged | None, size: int, given: Given
+) -> tuple[Literal["higher", "lower", "equivalent", "undecided", "untested", "pending"], str]:
+    """Outcome and sentence."""
     if found is None:
-        return None
+        return "pending", f"{member.named}: not measured yet."
     measure = MEASURES[member.hypothesis.measure]
-    treatment, control = member.labels
+    labels = member.labels
     opening = f"With {member.pair}, the" if member.pair else "The"
-    names = (f"{opening} {measure.label} of {treatment}", f"that of {control}")
-    corrected = adjusted if size > 1 else None
-    return stats.verdict(
-        found, adjusted_p=corrected, comparisons=size, equivalence=equal, unit=measure.difference_unit, names=names
-    )
+    treatment, control = f"{opening} {measure.label} of {labels[0]}", f"that of {labels[1]}"
+    one = found.headline
+    if one is None:
+        why = "too few seeds, or no spread among them, to tell a difference from chance"
+        return (
+            "untested",
+            f"{treatment} minus {control} is {found.plain.difference:+.4g} {measure.difference_unit}, untested: {why}.",
+        )
+    wider = tuple((OTHERS[population], wide) for population, wide in found.claims[1:] if population in OTHERS)
+    told = Told(
+        treatment, control, measure.difference_unit, how(found), given.of(member.cells, found.named), wider,
+        member.hypothesis.margin,
+    )  # fmt: skip
+    verdict = family_verdict(one, size, told)
+    return verdict.outcome, verdict.sentence
 
 
-def _smallest(found: stats.Effect | None, size: int) -> float | None:
-    if found is None or found.test is None:
-        return None
-    return smallest_visible(found.test.standard_error, found.test.degrees, level=LEVEL / size)
+# ---- parts ----
 
 
 def _t_test(found: stats.Comparison | None) -> TTest | None:
     if found is None:
         return None
-    interval = Interval(low=found.interval.low, high=found.interval.high)
     return TTest(
         difference=found.difference,
         standard_error=found.standard_error,
         degrees=found.degrees,
-        interval=interval,
+        interval=Interval(low=found.interval.low, high=found.interval.high),
         p=found.p,
     )
 
 
-def _as_part(found: stats.Equivalence | None) -> Equivalence | None:
+def _as_interval(found: stats.Interval | None) -> Interval | None:
+    return None if found is None else Interval(low=found.low, high=found.high)
+
+
+def _as_part(found: stats.Equivalence | None, margin: float | None) -> Equivalence | None:
     if found is None:
-        return None
-    interval = None if found.interval is None else Interval(low=found.interval.low, high=found.interval.high)
-    return Equivalence(margin=found.margin, p=found.p, interval=interval, outcome=found.outcome)
+        return None if margin is None else Equivalence(margin=margin, p=None, interval=None, outcome="untested")
+    return Equivalence(margin=found.margin, p=found.p, interval=_as_interval(found.interval), outcome=found.outcome)
 
 
 # ---- image by image ----
@@ -224,11 +187,11 @@ class _Images:
             )
 
     def _by_seed(self, cell: Cell) -> dict[int | None, NDArray[np.bool_]]:
-        return {row.seed: self._read.correct(row.id, self.score) for row in reversed(_own(self.rows, cell))}
+        return {row.seed: self._read.correct(row.id, self.score) for row in reversed(own_rows(self.rows, cell))}
 
     def bootstrap(self, member: Member) -> Bootstrap:
         treated, controlled = (
-            np.stack([self._read.correct(row.id, self.score) for row in _own(self.rows, cell)])
+            np.stack([self._read.correct(row.id, self.score) for row in own_rows(self.rows, cell)])
             for cell in (member.treatment, member.control)
         )
         return bootstrap_in_points(treated, controlled)
@@ -241,7 +204,7 @@ def bootstrap_in_points(treated: NDArray[np.bool_], controlled: NDArray[np.bool_
     return Bootstrap(
         difference=100 * found.difference,
         over_images=_points(found.over_images),
-        over_seeds_and_images=_points(both) if both else None,
+        over_seeds_and_images=_points(both) if both and min(found.seeds) >= FEWEST_SEEDS else None,
         images=found.images,
         seeds=found.seeds,
         draws=found.draws,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from protege import data, runs
-from protege.runs.records import Choices
 from protege.study.conduct.jobs import left, progress, to_unseal, unsealed
 from protege.study.findings.answer import answer
-from protege.study.findings.effects import effects
+from protege.study.findings.contrasts import contrasts
+from protege.study.findings.effects import effects, over_whom
+from protege.study.findings.family import family
+from protege.study.findings.judging import Judge, unlike_arms
 from protege.study.findings.published import published
 from protege.study.findings.record import Budget, Cell, Costs, Effect, Findings, Hardware, RunRow, Selection, Split
+from protege.study.findings.recoveries import recoveries
 from protege.study.findings.rows import Rows, machines
+from protege.study.findings.seal import ledger_of, seal_warnings
 from protege.study.findings.selections import selection
 from protege.study.findings.summaries import cells, grids, teachers
 from protege.study.question.measures import MEASURES
@@ -32,23 +35,28 @@ def gather(
     rows, split = read.all(), split or _split(plan)
     selections = [selection(plan, cell, split.heldout) for cell in plan.cells if cell.chosen_by_selection]
     found = cells(plan, rows, split.classes, split.image_size)
-    compared = effects(plan, found, rows, read)
+    members = family(plan.study, found, rows)
+    judge = Judge(plan.study, plan.study.report, members, rows, read)
+    compared = effects(plan, members, judge, rows, read, split.test)
+    asked = contrasts(plan, members, judge, split.test)
     taught = teachers(plan, rows, split.classes, split.image_size)
     tested = grids(plan, selections, found)
-    ledger = _ledger(plan, {row.id for row in rows})
+    ledger = ledger_of(plan, rows)
     study = plan.study
+    over = over_whom(plan, found, split.test)
     return Findings(
         name=study.name,
         folder=str(plan.folder.relative_to(plan.place.runs)),
         question=study.question,
-        answer=answer(compared, {cell.key: cell.short for cell in found}),
+        answer=answer(compared, {cell.key: cell.short for cell in found}, asked, over),
         complete=complete(plan),
         scale=plan.scale,
         protocol=study.protocol,
         score=study.report,
         differs=study.differs,
+        differences=study.changes,
         notes=study.notes,
-        warnings=tuple(_warnings(plan, rows, found, selections, compared, tested, ledger)),
+        warnings=tuple(_warnings(plan, rows, found, selections, compared, tested, judge)),
         data=split,
         select_seeds=study.select_seeds if selections else (),
         report_seeds=study.seeds.report,
@@ -57,6 +65,9 @@ def gather(
         teachers=tuple(taught),
         cells=tuple(found),
         effects=tuple(compared),
+        contrasts=tuple(asked),
+        over=over,
+        recoveries=tuple(recoveries(study.report, found, taught)),
         selections=tuple(selections),
         grids=tuple(tested),
         published=tuple(published(study, found, taught, rows)),
@@ -65,7 +76,9 @@ def gather(
         hardware=tuple(_hardware(plan, rows)),
         commands=tuple(commands),
         costs=_costs(plan, rows),
-        study=study.model_dump(mode="json", by_alias=True, exclude={"reduced", "differs"}, exclude_defaults=True),
+        study=study.model_dump(
+            mode="json", by_alias=True, exclude={"reduced", "differs", "changes"}, exclude_defaults=True
+        ),
         made=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     )
 
@@ -94,10 +107,6 @@ def _budgets(plan: Plan) -> Iterable[Budget]:
         own = [cell for cell in plan.cells if (cell.arm, cell.pair) == (arm, pair)]
         select = sum(len(plan.select_runs(cell, one)) for cell in own for one in cell.configurations)
         yield Budget(arm=arm, pair=pair, configurations=sum(len(cell.configurations) for cell in own), runs=select)
-
-
-def _ledger(plan: Plan, ids: set[str]) -> list[dict[str, Any]]:
-    return [entry for entry in runs.read_ledger(plan.place.runs)[0] if entry["run"] in ids]
 
 
 def _hardware(plan: Plan, rows: Sequence[RunRow]) -> Iterable[Hardware]:
@@ -133,7 +142,7 @@ def _warnings(
     selections: Sequence[Selection],
     compared: Sequence[Effect],
     tested: Sequence[Any],
-    ledger: Sequence[Mapping[str, Any]],
+    judge: Judge,
 ) -> Iterable[str]:
     yield from warnings_before(plan.study, plan.cells)
     yield from noisy_choices(selections)
@@ -154,7 +163,8 @@ def _warnings(
         and not any(one.primary for one in plan.study.compare)
     ):
         yield "No hypothesis was named primary, so the answer counts all."
-    yield from _readings(ledger, _chosen_at(plan))
+    yield from seal_warnings(plan, rows)
+    yield from unlike_arms(found, judge)
     yield from _mixed(rows)
 
 
@@ -169,20 +179,6 @@ def noisy_choices(selections: Sequence[Selection]) -> Iterable[str]:
         f"The choices of {', '.join(one.cell for one in noisy)} are mostly noise: "
         f"what was tried spreads by no more than the standard error on {images}."
     )
-
-
-def _chosen_at(plan: Plan) -> datetime | None:
-    file = plan.folder / "choices.json"
-    return datetime.fromisoformat(runs.read_json(file, Choices)["time"]) if file.exists() else None
-
-
-def _readings(ledger: Sequence[Mapping[str, Any]], chosen_at: datetime | None) -> Iterable[str]:
-    """A choice made after test scores were read could have followed them. Reading again what was chosen before changes nothing."""
-    early = {
-        str(entry["run"]) for entry in ledger if chosen_at is None or datetime.fromisoformat(entry["time"]) < chosen_at
-    }
-    if early:
-        yield f"Test scores of {len(early)} run(s) had been read before this study made its choices, {min(early)} among them."
 
 
 def _mixed(rows: Sequence[RunRow]) -> Iterable[str]:

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from protege.study.findings.record import Cell, PublishedRow, RunRow, Summary, TeacherFacts, Which
+from protege.study.findings.record import Cell, PublishedRow, Recovery, RunRow, Summary, TeacherFacts, Which
+from protege.study.findings.recoveries import recoveries
 from protege.study.findings.rows import by_seed, heldout_value, test_value
 from protege.study.findings.summaries import summary_of
 from protege.study.question.arms import cell_label
+from protege.study.question.measures import RATIOS
 from protege.study.question.schema import Published, Study
 
 
 def published(
     study: Study, cells: Sequence[Cell], teachers: Sequence[TeacherFacts], rows: Sequence[RunRow]
 ) -> list[PublishedRow]:
-    return [_row(study.report, figure, cells, teachers, rows) for figure in study.published]
+    made = [_row(study.report, figure, cells, teachers, rows) for figure in study.published]
+    known = recoveries(study.report, cells, teachers)
+    return [_ratio(row, figure, cells, known) for row, figure in zip(made, study.published, strict=True)]
+
+
+def _ratio(row: PublishedRow, figure: Published, cells: Sequence[Cell], known: Sequence[Recovery]) -> PublishedRow:
+    """Of means over seeds, so without a spread of its own."""
+    if figure.measure not in RATIOS:
+        return row
+    fitting = {cell.key for cell in cells if figure.fits(cell.arm, cell.pair, cell.values)}
+    (value,) = [getattr(one, figure.measure) for one in known if one.cell in fitting] or [None]
+    return row.model_copy(update={"measured": value, "difference": None if value is None else value - figure.value})
 
 
 def _row(

@@ -242,6 +242,25 @@ class Bootstrap(Part):
     draws: int
 
 
+Population = Literal["seeds", "seeds and teachers", "seeds and images", "seeds, teachers and images"]
+
+
+class Claim(Part):
+    """What is claimed of one difference, for one population: other seeds always, and what else `over` says."""
+
+    over: Population = Field(
+        description="other seeds, given these teachers and test images; or over other teachers, other images as well"
+    )
+    standard_error: float
+    degrees: float = Field(description="of freedom, of the spread over seeds or teachers")
+    interval: Interval = Field(description="95 %, of this comparison alone")
+    simultaneous: Interval = Field(
+        description="all of the family hold at once in 95 of 100 studies; leaves out 0 exactly when adjusted_p < 0.05"
+    )
+    p: float = Field(description="two-sided, not corrected")
+    adjusted_p: float = Field(description="corrected for the family, as `simultaneous` is")
+
+
 class Effect(Part):
     """Treatment minus control in one measure: one member of the family that was named in advance."""
 
@@ -252,20 +271,79 @@ class Effect(Part):
     measure: str
     score: Which
     primary: bool = Field(description="belongs to the hypothesis that the answer speaks of")
-    named: Literal["paired", "welch"] = Field(description="the test that counts, named in advance")
+    named: Literal["paired", "welch", "pooled", "teachers"] = Field(
+        description="the test that counts, settled in advance: one error for all arms of a student, or by the means of "
+        "students that share a teacher; paired and welch where the study's file asks for them"
+    )
     seeds: tuple[int, ...] = Field(description="common to both where pairs are compared")
     difference: float | None
     welch: TTest | None
     paired: TTest | None
     correlation: float | None = Field(description="of same-seed results; pairing pays only where it is high")
-    adjusted_p: float | None = Field(description="of the named test, after Holm's correction over the family")
+    adjusted_p: float | None = Field(description="of the named test, corrected over the family")
     family: int = Field(description="comparisons corrected for")
-    smallest_detectable: float | None = Field(description="true difference that so many seeds find 4 times in 5")
+    smallest_detectable: float | None = Field(
+        description="true difference that so many seeds find 4 times in 5, about: it hangs on the measured spread"
+    )
+    smallest_between: Interval | None = Field(
+        default=None, description="where that difference lies in 95 of 100 studies, given how well the spread is known"
+    )
+    claims: tuple[Claim, ...] = Field(
+        default=(), description="first the one that `outcome` speaks of; empty in findings of an older version"
+    )
     equivalence: Equivalence | None = Field(description="None where no margin was named")
     mcnemar: tuple[McNemar, ...] = Field(description="a test a common seed; of accuracy alone")
     bootstrap: Bootstrap | None = Field(description="of accuracy alone")
     outcome: Literal["higher", "lower", "equivalent", "undecided", "untested", "pending"]
     sentence: str
+
+    @property
+    def headline(self) -> Claim | TTest | None:
+        """Interval, standard error and p of the test that counts; findings of an older version have no claims."""
+        if self.claims:
+            return self.claims[0]
+        return {"paired": self.paired, "welch": self.welch}.get(self.named)
+
+
+class Contrast(Part):
+    """What a question asks that no single comparison answers: one more member of the family."""
+
+    key: str
+    kind: Literal["difference of differences", "among"]
+    label: str = Field(description="for people: what is compared")
+    cells: tuple[str, ...] = Field(
+        description="keys: treatment, control and those of the difference taken away; or all that are compared"
+    )
+    pair: str | None
+    measure: str
+    score: Which
+    primary: bool
+    family: int = Field(description="comparisons corrected for")
+    difference: float | None = Field(description="of the two differences; None of several cells")
+    claims: tuple[Claim, ...] = Field(description="as of an effect; empty of several cells")
+    f: float | None = Field(default=None, description="of several cells: F, with its degrees of freedom")
+    degrees: tuple[float, float] | None = None
+    p: float | None
+    adjusted_p: float | None
+    best: str | None = Field(default=None, description="of several cells: key of the best")
+    lead: float | None = Field(default=None, description="how far the best leads their mean")
+    lead_by_chance: float | None = Field(default=None, description="how far it would if all were equally good")
+    lead_in_twenty: float | None = Field(default=None, description="how far or farther in one study of twenty, then")
+    outcome: Literal["higher", "lower", "differ", "undecided", "untested", "pending"]
+    sentence: str
+
+
+class Recovery(Part):
+    """What publications make of a gain over the student alone. Of means over seeds; a ratio of a small gap means little."""
+
+    cell: str
+    control: str = Field(description="key of the student alone")
+    teacher: str
+    gap_recovered: float | None = Field(
+        description="percent of the way from the student alone to its teacher; None where the teacher is no better"
+    )
+    error_reduction: float | None = Field(description="percent of the wrong answers of the student alone")
+    teacher_recovered: float | None = Field(description="percent of the teacher's accuracy")
 
 
 class PublishedRow(Part):
@@ -317,6 +395,7 @@ class Findings(Part):
     protocol: Literal["heldout", "literature"]
     score: Which = Field(description="which epoch's score counts: named in the study, before looking")
     differs: str = Field(default="", description="how a reduced form differs from the full one, if its file says so")
+    differences: tuple[str, ...] = Field(default=(), description="all of them, computed from the two forms")
     notes: tuple[str, ...] = Field(description="what differs from the publication")
     warnings: tuple[str, ...] = Field(description="what weakens the conclusions, to be printed beside them")
     data: Split
@@ -327,6 +406,9 @@ class Findings(Part):
     teachers: tuple[TeacherFacts, ...]
     cells: tuple[Cell, ...] = Field(description="in the order of the study's file")
     effects: tuple[Effect, ...] = Field(description="the family, in the order named")
+    contrasts: tuple[Contrast, ...] = Field(default=(), description="of the same family, in the order named")
+    over: str = Field(default="", description="what the outcomes speak of, in words: other seeds, these teachers, ...")
+    recoveries: tuple[Recovery, ...] = ()
     selections: tuple[Selection, ...]
     grids: tuple[Grid, ...]
     published: tuple[PublishedRow, ...]

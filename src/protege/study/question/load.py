@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from protege.models import EXTERNAL, MODELS
 from protege.runs.config import Description, mistakes, problems_of, read_yaml
 from protege.study.question.arms import cells, problems_of_arms, teacher_config, teacher_keys
 from protege.study.question.fields import RUN_FIELDS, aliased, fields_and_rest, merge_fields
-from protege.study.question.schema import Pair, Scale, Study, Teacher
+from protege.study.question.forms import differences
+from protege.study.question.schema import Hypothesis, Pair, Scale, Study, Teacher
 
 MOST_CONFIGURATIONS, MOST_RUNS = 2000, 50_000
 REDUCIBLE = ("base", "every_run", "teachers", "arms", "pairs", "seeds")
@@ -34,14 +36,18 @@ def study_of(name: str, raw: Description, scale: Scale = "full", origin: str = "
     if scale == "reduced" and not raw.get("reduced"):
         raise ConfigError(f"{origin} has no reduced form: give it a section `reduced`, or run it with --scale full.")
     problems = ["differs: say it in the section `reduced`, whose form it describes."] if "differs" in raw else []
+    problems += ["changes: is computed from the two forms. Leave it out."] if "changes" in raw else []
     problems += [*_overruled(raw), *_overruled(raw.get("reduced") or {}, "reduced.")]
     full = _checked(name, raw, problems)
     reduced = _checked(name, _reduced(raw, problems), problems) if raw.get("reduced") and full else None
     if problems:
         raise mistakes(problems, origin)
-    study = full if scale == "full" else reduced
-    assert study is not None
-    return study
+    assert full is not None
+    return (
+        full
+        if reduced is None or scale == "full"
+        else reduced.model_copy(update={"changes": differences(full, reduced)})
+    )
 
 
 def _checked(name: str, raw: Description, problems: list[str]) -> Study | None:
@@ -144,11 +150,16 @@ def _still_there(one: Any, small: Description) -> bool:
     """Whether a hypothesis or a published figure still has its arms and its pair in the reduced form."""
     if not isinstance(one, Mapping):
         return True  # which is said when it is checked
-    named = {one.get(key) for key in ("arm", "against", "treatment")} | {
-        one.get("control", "alone" if "treatment" in one else None)
-    }
+    other = one["than"] if isinstance(one.get("than"), Mapping) else {}
+    among = one.get("among") or ()
+    named = {one.get(key) for key in ("arm", "against", "treatment")} | {other.get("treatment"), other.get("control")}
+    named |= {one.get("control", "alone" if "treatment" in one else None)}
+    named |= {among} if isinstance(among, str) else set(among)
     pairs = {_name_of(pair) for pair in small.get("pairs") or []}
-    return named - {None} <= set(small.get("arms") or {}) and {one.get("pair")} - {None} <= pairs
+    return (
+        named - {None} <= set(small.get("arms") or {})
+        and {one.get("pair"), one.get("control_pair"), other.get("pair")} - {None} <= pairs
+    )
 
 
 def _section_over(section: str, full: Any, change: Any, problems: list[str]) -> Any:
@@ -243,14 +254,7 @@ def _problems_of_names(study: Study) -> Iterator[str]:
     if study.pairs:
         for name in (name for name, arm in study.arms.items() if "model" in arm.fields):
             yield f"arms.{name}: names a student, but the pairs name theirs. Leave one of them out."
-    for number, hypothesis in enumerate(study.compare, 1):
-        yield from _unknown(f"compare {number}: treatment", [hypothesis.treatment], arms)
-        yield from _unknown(f"compare {number}: control", [hypothesis.control], arms)
-        yield from _unknown(f"compare {number}: pair", [hypothesis.pair], pairs)
-        if hypothesis.treatment == hypothesis.control:
-            yield f"compare {number}: {hypothesis.treatment} is compared with itself."
-    if sum(hypothesis.primary for hypothesis in study.compare) > 1:
-        yield "compare: more than one hypothesis is primary; name the one that the answer is about."
+    yield from _problems_of_hypotheses(study, arms, pairs)
     for number, figure in enumerate(study.published, 1):
         yield from _unknown(f"published {number}: arm", [figure.arm, figure.against], arms)
         yield from _unknown(f"published {number}: teacher", [figure.teacher], teachers)
@@ -259,6 +263,34 @@ def _problems_of_names(study: Study) -> Iterator[str]:
         yield "teacher: describe a teacher under `teachers`, with a name of your choice, and give that name here."
     yield from _mistyped_teachers(study)
     yield from _circles(study)
+
+
+def _problems_of_hypotheses(study: Study, arms: list[str], pairs: list[str]) -> Iterator[str]:
+    asked = [hypothesis.asked for hypothesis in study.compare]
+    for number, hypothesis in enumerate(study.compare, 1):
+        control = None if hypothesis.among else hypothesis.control
+        yield from _unknown(f"compare {number}: treatment", [hypothesis.treatment], arms)
+        yield from _unknown(f"compare {number}: control", [control], arms)
+        yield from _unknown(f"compare {number}: among", hypothesis.among, arms)
+        yield from _unknown(f"compare {number}: pair", [hypothesis.pair, hypothesis.control_pair], pairs)
+        if (other := hypothesis.than) is not None:
+            yield from _unknown(f"compare {number}: than", [other.treatment, other.control], arms)
+            yield from _unknown(f"compare {number}: than.pair", [other.pair], pairs)
+            if other.pair and not hypothesis.pair:
+                yield f"compare {number}: than names a pair, so name `pair` of the first difference too."
+        same = control and hypothesis.treatment == control and hypothesis.control_pair in (None, hypothesis.pair)
+        if same and hypothesis.at == hypothesis.control_at == {}:
+            yield f"compare {number}: {hypothesis.treatment} is compared with itself."
+        if (first := asked.index(hypothesis.asked) + 1) < number:
+            yield f"compare {number}: asks the same as compare {first}. Keep one, with its margin and `primary`."
+        for earlier, other in enumerate(study.compare[: number - 1], 1):
+            if _within(other, hypothesis) or _within(hypothesis, other):
+                yield f"compare {number}: compare {earlier} asks the same, one of all pairs and one of a single one. Keep one of them."
+
+
+def _within(one: Hypothesis, all_pairs: Hypothesis) -> bool:
+    """Whether the same is asked of one pair and of all."""
+    return one.pair is not None and all_pairs.pair is None and {**one.asked, "pair": None} == all_pairs.asked
 
 
 def _unknown(place: str, names: Iterable[str | None], known: list[str]) -> Iterator[str]:
@@ -297,6 +329,7 @@ def _taught_by(study: Study, key: str) -> tuple[str, ...]:
 
 def _problems_of_protocol(study: Study) -> Iterator[str]:
     yield from _problems_of_figures(study)
+    yield from _problems_of_many(study)
     tried = [(cell, one) for cell in cells(study) for one in cell.configurations]
     kept_apart = {_kept_apart(one.config.data) for _, one in tried}
     trained = [key for key, teacher in study.teachers.items() if not teacher.source]
@@ -318,6 +351,20 @@ def _problems_of_protocol(study: Study) -> Iterator[str]:
         ]
         if differing:
             yield f"arms.{cell.key}: data.{differing[0]} differs from the other arms', so other images would judge it."
+
+
+def _problems_of_many(study: Study) -> Iterator[str]:
+    """Hypotheses that would find nothing to compare."""
+    known = cells(study)
+    for number, one in enumerate(study.compare, 1):
+        of_arms = [cell for cell in known if one.pair in (None, cell.pair)]
+        if one.among and max(Counter(cell.pair for cell in of_arms if cell.arm in one.among).values(), default=0) < 2:
+            named = ", ".join(one.among)
+            yield f"compare {number}: {named} is one cell. Name several arms, or report every configuration with `protocol: literature`."
+        for arm, at in ((one.treatment, one.at), (one.control, one.control_at)):
+            values = [cell.configurations[0].values for cell in known if cell.arm == arm]
+            if at and not any(all(value.get(path) == wanted for path, wanted in at.items()) for value in values):
+                yield f"compare {number}: {arm} has no configuration {dict(at)}. `at` needs `protocol: literature` and varied values."
 
 
 def _problems_of_figures(study: Study) -> Iterator[str]:

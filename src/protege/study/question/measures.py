@@ -85,6 +85,19 @@ MEASURES: dict[str, Measure] = {
 }
 
 
+RATIOS = ("gap_recovered", "error_reduction", "teacher_recovered")  # what publications make of accuracies, in percent
+
+
+def ratios(taught: float, alone: float, teacher: float) -> dict[str, float | None]:
+    """Of accuracies in percent. The gap is None where the teacher is no better than the student alone."""
+    gain = taught - alone
+    return {
+        "gap_recovered": 100 * gain / (teacher - alone) if teacher > alone else None,
+        "error_reduction": 100 * gain / (100 - alone) if alone < 100 else None,
+        "teacher_recovered": 100 * taught / teacher if teacher else None,
+    }
+
+
 def scores(found: Mapping[str, Any], fidelity: Mapping[str, float] | None = None) -> Scores:
     """From an evaluation's record, in fractions of 1, to percent. With a fitted temperature, keys begin with `scaled_`."""
     scaled = found.get("scaled") or {}

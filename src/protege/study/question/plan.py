@@ -17,7 +17,8 @@ from protege.models.config import ModelConfig
 from protege.runs.config import Place, RunConfig, TeacherConfig, canonical
 from protege.runs.identity import known_as
 from protege.study.question.arms import Cell, Configuration, cells, teacher_config
-from protege.study.question.schema import Scale, Study, Values
+from protege.study.question.forms import unequal_arms
+from protege.study.question.schema import Hypothesis, Scale, Study, Than, Values
 from protege.teacher import sources
 
 Role = Literal["teacher", "select", "report"]
@@ -69,16 +70,59 @@ class Plan:
 
     @cached_property
     def identity(self) -> str:
-        """The same for the same runs, comparisons and protocol, however the file is worded."""
+        """The same for the same runs, comparisons and protocol, however the file is worded and whatever arms and pairs are called."""
         study = self.study
+        content = {
+            "format": 2,
+            "protocol": [study.protocol, study.report, self.scale],
+            "compare": sorted(canonical(self._asked(one)) for one in study.compare),
+            "cells": sorted(canonical(self._runs_of(cell)) for cell in self.cells),
+        }
+        return _hashed(content)
+
+    def _asked(self, one: Hypothesis) -> dict[str, Any]:
+        """A hypothesis by the runs that it compares."""
+        content = one.model_dump(
+            mode="json",
+            exclude={"treatment", "control", "pair", "control_pair", "among", "than"},
+            exclude_defaults=True,
+        )
+        other = one.than or Than.model_construct()
+        ends = {
+            "treatment": (one.treatment, one.pair),
+            "control": (None if one.among else one.control, one.control_pair or one.pair),
+            "than.treatment": (one.than and (other.treatment or one.treatment), other.pair or one.pair),
+            "than.control": (one.than and (other.control or one.control), other.pair or one.pair),
+            **{f"among.{number}": (arm, one.pair) for number, arm in enumerate(one.among)},
+        }
+        for name, (arm, pair) in ends.items():
+            those = [cell for cell in self.cells if cell.arm == arm and pair in (None, cell.pair)]
+            if arm:
+                content[name] = sorted(canonical(self._runs_of(cell)) for cell in those)
+        return content
+
+    def _runs_of(self, cell: Cell) -> list[Any]:
+        references = [[tutor.identity for tutor in self.tutors(key)] for key in cell.reference]
+        return [references, list(self._ids(cell))]
+
+    @cached_property
+    def _earlier_identity(self) -> str | None:
+        """By which studies were found when the names of arms and pairs were part of it; None where they could not ask this."""
+        study, asked = self.study, []
+        for one in study.compare:
+            content = one.model_dump(mode="json")
+            newer = {name: content.pop(name) for name in ("at", "control_at", "control_pair", "than", "among")}
+            if any(newer.values()):
+                return None
+            asked.append({**content, "test": one.test or "paired"})
         content = {
             "format": 1,
             "protocol": [study.protocol, study.report, self.scale],
-            "compare": [one.model_dump(mode="json") for one in study.compare],
+            "compare": asked,
             "cells": [[cell.key, list(cell.reference), list(self._ids(cell))] for cell in self.cells],
             "teachers": {key: [tutor.identity for tutor in self.tutors(key)] for key in sorted(study.teachers)},
         }
-        return hashlib.sha256(canonical(content).encode()).hexdigest()[:8]
+        return _hashed(content)
 
     def _ids(self, cell: Cell) -> Iterator[list[str]]:
         for configuration in cell.configurations:
@@ -86,8 +130,13 @@ class Plan:
 
     @property
     def folder(self) -> Path:
+        """That which an earlier version, or the study under another name, has made; else its own."""
         name = self.study.name if self.scale == "full" else f"{self.study.name}-{self.scale}"
-        return self.place.runs / "studies" / f"{name}-{self.identity}"
+        all_studies = self.place.runs / "studies"
+        if (own := all_studies / f"{name}-{self.identity}").exists():
+            return own
+        earlier = all_studies / f"{name}-{self._earlier_identity}"
+        return earlier if earlier.exists() else next(iter(sorted(all_studies.glob(f"*-{self.identity}"))), own)
 
     # ---- students ----
 
@@ -180,6 +229,10 @@ class Plan:
                 yield from configuration.teachers or cell.reference
 
 
+def _hashed(content: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical(content).encode()).hexdigest()[:8]
+
+
 def _with_tutors(tutor: Tutor, found: dict[str, PlannedRun]) -> None:
     if tutor.run is not None:
         for one in tutor.run.tutors:
@@ -189,7 +242,7 @@ def _with_tutors(tutor: Tutor, found: dict[str, PlannedRun]) -> None:
 
 def warnings_before(study: Study, planned: Sequence[Cell]) -> list[str]:
     """What weakens the conclusions, known before the first run."""
-    found = list(_budget_warnings(study, planned))
+    found = [*_budget_warnings(study, planned), *unequal_arms(planned)]
     if not any(cell.alone for cell in planned):
         found.append("No arm trains the student alone, so nothing shows that a teacher helps.")
     if len(study.select_seeds) == 1 and any(cell.chosen_by_selection for cell in planned):
@@ -197,17 +250,20 @@ def warnings_before(study: Study, planned: Sequence[Cell]) -> list[str]:
     if len(study.seeds.report) < 3:
         seeds = "one seed" if len(study.seeds.report) == 1 else f"{len(study.seeds.report)} seeds"
         found.append(f"Reported over {seeds}: too few to say much of any difference.")
-    used = {key for cell in planned for one in cell.configurations for key in one.teachers}
-    lone = [
-        key
-        for key in study.teachers
-        if key in used and len(study.teachers[key].source or study.teachers[key].seeds) == 1
-    ]
-    if lone and len(study.seeds.report) > 1:
-        found.append(
-            f"One network of {' and of '.join(lone)} teaches all seeds: how results vary with the teacher stays unknown."
-        )
+    found += _teacher_warnings(study, planned)
     return found
+
+
+def _teacher_warnings(study: Study, planned: Sequence[Cell]) -> Iterator[str]:
+    """What it would take to speak of teachers, where a study speaks of those alone that it has."""
+    used = {key for cell in planned for one in cell.configurations for key in one.teachers}
+    seeds = len(study.seeds.report)
+    counts = {key: len(teacher.source or teacher.seeds) for key, teacher in study.teachers.items() if key in used}
+    few = {key: count for key, count in counts.items() if count < seeds or study.teachers[key].assign == "cross"}
+    if few and seeds > 1:
+        teach = " and ".join(f"{count} network{'' if count == 1 else 's'} of {key}" for key, count in few.items())
+        takes = f"A teacher for each seed would take `seeds: {seeds}` of each teacher (and `assign: rotate`)"
+        yield f"{teach} teach all {seeds} seeds: what is claimed holds for these teachers, not for teachers of their kind. {takes}."
 
 
 def _budget_warnings(study: Study, planned: Sequence[Cell]) -> Iterator[str]:

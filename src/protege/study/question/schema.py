@@ -21,7 +21,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from protege.errors import quoted, suggest
 from protege.runs.config import Described, Description
 from protege.study.question.fields import RUN_FIELDS, aliased, fields_and_rest, merge_fields
-from protege.study.question.measures import MEASURES
+from protege.study.question.measures import MEASURES, RATIOS
 
 SELECT_SEEDS = (100, 101)
 MOST_SEEDS = 1000
@@ -194,20 +194,70 @@ def _short(given: Any) -> str:
     return " + ".join(map(_short, given)) if isinstance(given, list | tuple) else str(given)
 
 
-class Hypothesis(Described):
-    """A comparison named in advance. All of them together are the family that p-values are corrected for."""
+class Than(Described):
+    """What is another difference's own; the rest is the hypothesis's."""
 
-    treatment: str = Field(description="an arm")
+    treatment: str | None = Field(default=None, description="an arm")
+    control: str | None = Field(default=None, description="an arm")
+    pair: str | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not (self.treatment or self.control or self.pair):
+            raise ValueError("name the treatment, the control or the pair of the other difference")
+        return self
+
+
+class Hypothesis(Described):
+    """A comparison named in advance. All of them together are the family that p-values are corrected for.
+
+    {treatment: kd}                                    kd against alone
+    {treatment: kd, pair: A, than: {pair: B}}          is kd worth more (or less) with A than with B?
+    {among: kd}                                        do the configurations of kd differ at all? Also of several arms
+    """
+
+    treatment: str | None = Field(default=None, description="an arm")
     control: str = Field(default="alone", description="an arm")
+    control_pair: str | None = Field(
+        default=None, description="the pair of the control, where it is not the treatment's"
+    )
+    at: Values = Field(default={}, description="varied fields of the treatment meant, in the literature protocol")
+    control_at: Values = Field(default={}, description="the same of the control")
+    than: Than | None = Field(default=None, description="of another difference, which is taken away from this one")
+    among: Annotated[tuple[str, ...], BeforeValidator(_alone_or_many)] = Field(
+        default=(), description="an arm whose configurations, or several arms that, are asked to differ at all"
+    )
     pair: str | None = Field(default=None, description="this pair alone; else all, a comparison each")
     measure: str = Field(default="accuracy", description=f"one of {', '.join(MEASURES)}")
-    test: Literal["paired", "welch"] = Field(
-        default="paired", description="paired: by seed, as arms share initial weights, order and views"
+    test: Literal["paired", "welch"] | None = Field(
+        default=None,
+        description="default: one error for all arms of a student, or by teacher where each seed has its own; "
+        "paired: by seed, as arms share initial weights, order and views; welch: of these two arms alone",
     )
     margin: float | None = Field(
         default=None, gt=0, description="a difference too small to matter (points, or units of the measure)"
     )
     primary: bool = Field(default=False, description="the answer speaks of this one")
+
+    @model_validator(mode="after")
+    def _one_question(self) -> Self:
+        if bool(self.among) == bool(self.treatment):
+            raise ValueError("name a treatment, or arms to compare `among` themselves: one of the two")
+        own = {"control", "control_pair", "at", "control_at", "than", "test", "margin"} & self.model_fields_set
+        if self.among and own:
+            raise ValueError(
+                f"`among` compares all with all, so {', '.join(sorted(own))} would do nothing: leave it out"
+            )
+        if self.control_pair and (self.than or not self.pair):
+            raise ValueError("control_pair goes with `pair`, that of the treatment, and not with `than`")
+        if self.than and (self.test or self.margin):
+            raise ValueError("a difference of differences has its own test and no margin: leave test and margin out")
+        return self
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What makes it another hypothesis than its neighbours: all but how it is judged."""
+        return self.model_dump(mode="json", exclude={"test", "margin", "primary"})
 
     @field_validator("measure")
     @classmethod
@@ -234,12 +284,20 @@ class Published(Described):
     split: Literal["test", "heldout"] = "test"
     note: str = ""
 
-    _known = field_validator("measure")(Hypothesis._known.__func__)  # type: ignore[attr-defined]
+    @field_validator("measure")
+    @classmethod
+    def _known(cls, measure: str) -> str:
+        known = [*MEASURES, *RATIOS]
+        if measure not in known:
+            raise ValueError(f"'{measure}' is not measured.{suggest(measure, known)} There are {', '.join(known)}")
+        return measure
 
     @model_validator(mode="after")
     def _of_one(self) -> Self:
         if (self.arm is None) == (self.teacher is None):
             raise ValueError("a published figure is of an arm or of a teacher: name one")
+        if self.measure in RATIOS and (self.teacher or self.against):
+            raise ValueError(f"{self.measure} is of an arm, against its student alone and its teacher")
         if self.split == "heldout" and self.measure != "accuracy":
             raise ValueError("of held-out images only the accuracy is kept")
         return self
@@ -285,6 +343,7 @@ class Study(Described):
         default="final", description="epoch whose score counts: the last, or the best on held-out images"
     )
     compare: tuple[Hypothesis, ...] = Field(default=(), description="default: every other arm against `alone`")
+    changes: tuple[str, ...] = Field(default=(), description="computed, of a reduced form: all that it changes")
     published: tuple[Published, ...] = ()
     notes: Annotated[tuple[str, ...], BeforeValidator(_alone_or_many)] = Field(
         default=(), description="what differs from the publication"
