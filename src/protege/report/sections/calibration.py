@@ -8,9 +8,9 @@ from protege.report.figures.reliability import Bin, Diagram, reliability
 from protege.report.material import Material
 from protege.report.material.evaluations import Detail
 from protege.report.material.subjects import Subject
+from protege.report.material.words import IMAGES, SEEDS, SPREAD, about, scored
 from protege.report.page.blocks import Block, Figures, Section
 from protege.report.page.table import Column, Dress, Estimate, Table, number, said, table_of
-from protege.report.sections.words import IMAGES, SEEDS, SPREAD, about, scored
 
 OPEN = 6  # reliability diagrams that are not folded away
 

@@ -8,9 +8,9 @@ from protege.report.figures.bars import Bar, bars
 from protege.report.material import Focus, Material
 from protege.report.material.evaluations import Detail, class_accuracy, share_of
 from protege.report.material.subjects import Panel, Subject, panels
+from protege.report.material.words import IMAGES, SPREAD
 from protege.report.page.blocks import Block, Figures, Gallery, Section, Words
 from protege.report.page.table import Column, Dress, Table, number, numbers, table_of
-from protege.report.sections.words import IMAGES, SPREAD
 
 MOST_CLASSES = 20  # in one chart: the largest gains and losses
 

@@ -10,9 +10,9 @@ from markupsafe import Markup
 from protege.report.figures.plots import Dot, scatter
 from protege.report.material import Material
 from protege.report.material.subjects import Panel, Subject, panels
+from protege.report.material.words import SEEDS, about, scored, with_n
 from protege.report.page.blocks import Figures, Section
 from protege.report.page.table import Column, Dress, Estimate, Table, sentence, table_of
-from protege.report.sections.words import SEEDS, about, scored, with_n
 from protege.study.findings import Findings
 
 Price = Callable[[Subject], tuple[float, float | None] | None]  # what it costs, and the part of it without the teacher

@@ -5,9 +5,9 @@ from __future__ import annotations
 from protege.report.figures.plots import Dot, scatter
 from protege.report.material import Material
 from protege.report.material.subjects import Panel, panels
+from protege.report.material.words import SEEDS, SPREAD, about, scored, with_n
 from protege.report.page.blocks import Figures, Section
 from protege.report.page.table import Dress, Table, table_of
-from protege.report.sections.words import SEEDS, SPREAD, about, scored, with_n
 
 
 def fidelity(material: Material) -> Section | None:

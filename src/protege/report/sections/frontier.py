@@ -10,9 +10,9 @@ from markupsafe import Markup
 from protege.report.figures.plots import Dot, scatter
 from protege.report.material import Material
 from protege.report.material.subjects import Subject
+from protege.report.material.words import about, scored, with_n
 from protege.report.page.blocks import Figures, Section, Words
 from protege.report.page.table import Column, Dress, Table, Value, estimate, interval, table_of
-from protege.report.sections.words import about, scored, with_n
 from protege.study.findings import Measure, Summary
 
 MOST_NAMES = 12  # in a drawing: of more networks only those on the frontier are named

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from protege.report.material import Material
 from protege.report.material.subjects import Panel, panels, teachers_of
+from protege.report.material.words import EPOCHS
 from protege.report.page.blocks import Figures
 from protege.report.page.table import number, plain
-from protege.report.sections.effects import also, compared, forest_figure
+from protege.report.sections.compared import compared
+from protege.report.sections.effects import also, forest_figure
 from protege.report.sections.networks import architecture, strips
-from protege.report.sections.words import EPOCHS
 from protege.runs.display import duration
 from protege.study.findings import Cell, Findings
 from protege.study.findings.answer import how_far, of_reduced_form
@@ -22,7 +23,7 @@ def first_line(findings: Findings) -> str:
     """Empty for a complete report of a full study."""
     said = []
     if findings.scale == "reduced":
-        said.append(of_reduced_form(findings.differs, findings.differences))
+        said.append(of_reduced_form(findings.differs))
     if not findings.study:
         said.append(
             "These runs belong to no study: nothing was named in advance, so this describes and concludes nothing."
@@ -64,7 +65,8 @@ def _described(cell: Cell, several: Sequence[Cell]) -> str:
     """Of several configurations or pairs, what they have in common."""
     models = list(dict.fromkeys(architecture(one.student.model) for one in several))
     teachers = list(dict.fromkeys(one.teacher for one in several if one.teacher))
-    paths = {path.removeprefix("method.") for one in several for path in one.values}
+    varied = len({str(one.values) for one in several}) > 1
+    paths = {path.removeprefix("method.") for one in several for path in one.values} if varied else set()
     method = {name: value for name, value in (cell.method or {}).items() if name != "name"}
     fields = [
         f"{name} varied" if name in paths else f"{name} {plain(value)}"
@@ -74,7 +76,8 @@ def _described(cell: Cell, several: Sequence[Cell]) -> str:
     named = str((cell.method or {}).get("name", "a method that is not chosen yet"))
     taught = f" taught by {_few(teachers)}" if teachers else ""
     said = f" ({', '.join(fields)})" if fields else ""
-    return f"{_few(models)}{taught}, {named}{said}"
+    chosen = f", chosen among {cell.configurations}" if cell.configurations > 1 and cell.method else ""
+    return f"{_few(models)}{taught}, {named}{said}{chosen}"
 
 
 def _few(names: Sequence[str]) -> str:

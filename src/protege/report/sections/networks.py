@@ -8,10 +8,10 @@ from typing import Any
 from protege.report.figures.rows import StripRow, strip
 from protege.report.material import Material
 from protege.report.material.subjects import Panel, Subject, panels
+from protege.report.material.words import EPOCHS, SEEDS, SPREAD, scored, with_n
 from protege.report.page.blocks import Figures, Section, Words
 from protege.report.page.table import Column, Dress, Range, Table, estimate, interval, table_of
-from protege.report.sections.effects import marked_ones
-from protege.report.sections.words import EPOCHS, SEEDS, SPREAD, scored, with_n
+from protege.report.sections.compared import marked_ones
 from protege.study.findings import Findings, Summary, Which
 
 SHORT: dict[Which, str] = {"final": "last epoch", "best": "best epoch"}

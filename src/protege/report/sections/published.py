@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from protege.report.material import Material
+from protege.report.material.words import IMAGES, SPREAD, in_percent
 from protege.report.page.blocks import Block, Bullets, Section, Words
 from protege.report.page.table import Column, Dress, Estimate, Table, interval, table_of
-from protege.report.sections.words import IMAGES, SPREAD, in_percent
 from protege.study.findings import Findings, PublishedRow
 
 DIFFERENCES = ", and of a difference that of the differences of same seeds"
 
 
 def published(material: Material) -> Section | None:
-    """Of a study that has nothing published beside it, its notes alone."""
+    """Of a study that has nothing published beside it, its notes alone; of a reduced form, all that was reduced."""
     findings = material.findings
+    reduced: list[Block] = []
+    if findings.differences:
+        reduced = [Words("What differs from the full form, computed from both:"), Bullets(findings.differences)]
     if not findings.published:
-        return Section("published", "Notes", [Bullets(findings.notes)]) if findings.notes else None
-    blocks: list[Block] = []
+        blocks = [*reduced, *([Bullets(findings.notes)] if findings.notes else [])]
+        return Section("published", "Notes", blocks) if blocks else None
+    blocks: list[Block] = reduced
     if findings.scale == "reduced":
         blocks.append(
             Words(

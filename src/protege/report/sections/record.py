@@ -8,10 +8,10 @@ from typing import Any
 import yaml
 
 from protege.report.material import Material
+from protege.report.material.words import SHORT, column
 from protege.report.page.blocks import Block, Bullets, Code, Section, Words
 from protege.report.page.table import Column, Dress, Table, Value, table_of, varied
 from protege.report.sections.head import protocol_in_words
-from protege.report.sections.words import SHORT, column
 from protege.runs.display import duration
 from protege.study.findings import Findings, RunRow, Scores
 

@@ -13,6 +13,7 @@ from protege.report.figures.heat import Field, heat
 from protege.report.figures.plots import Series, lines
 from protege.report.material import Material
 from protege.report.material.subjects import Subject
+from protege.report.material.words import IMAGES
 from protege.report.page.blocks import Block, Figures, Section, Words
 from protege.report.page.table import (
     Column,
@@ -27,7 +28,6 @@ from protege.report.page.table import (
     table_of,
 )
 from protege.report.page.table import varied as in_words
-from protege.report.sections.words import IMAGES
 from protege.study.findings import Candidate, Findings, Grid, Selection, Summary, Values
 
 Point = tuple[Values, Summary | None]
