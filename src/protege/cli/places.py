@@ -23,7 +23,11 @@ DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or 
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads (else all)")]
 MemoryLimitOption = Annotated[
     float | None,
-    typer.Option("--memory-limit", min=0, help="gigabytes that what teachers said may take (else no limit)"),
+    typer.Option(
+        "--memory-limit",
+        min=0,
+        help="gigabytes that what teachers said may take (else a tenth of the free disk more, and not above 20)",
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="no progress display")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]

@@ -55,7 +55,12 @@ def run(
         Path | None, typer.Option("--memory-dir", help="folder of what teachers said (else RUNS/memory)")
     ] = None,
     memory_limit: Annotated[
-        float | None, typer.Option("--memory-limit", min=0, help="gigabytes that this folder may grow to")
+        float | None,
+        typer.Option(
+            "--memory-limit",
+            min=0,
+            help="gigabytes that this folder may grow to (else a tenth of the free disk more, and not above 20)",
+        ),
     ] = None,
     with_report: Annotated[
         bool,
