@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 from pathlib import Path
@@ -168,6 +169,17 @@ def test_asking_ahead_computes_as_the_run_will(
         )
     )
     assert seen == [(1, True, False)]
+
+
+def test_a_memory_is_in_use_as_long_as_the_run(root: Path, taught_by: folders.Run, tmp_path: Path) -> None:
+    """Not until Python finds the time to collect what is left of it."""
+    gc.disable()
+    try:
+        train(SHORT | {"teacher": str(taught_by.path), "seed": 15}, place(root, tmp_path))
+        list(recall.warm(check_run(SHORT | {"teacher": str(taught_by.path)}), place(root, tmp_path), False, print))
+        assert [entry.in_use for entry in overview(tmp_path)] == [False]
+    finally:
+        gc.enable()
 
 
 def test_what_one_kind_of_gpu_said_is_not_what_another_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -54,6 +55,10 @@ class Remembered:
     def chunk(self) -> int:
         """How many images to listen about at a time."""
         return max(1, CHUNK_BYTES // (4 * self.memories[0].extent.classes))
+
+    def close(self) -> None:
+        for memory in self.memories:
+            memory.close()
 
     def bytes_to_come(self, epochs: int) -> int:
         """At most: each epoch shows each image in one view, and a view that is known takes no more room."""
@@ -200,7 +205,8 @@ def warm(config: RunConfig, place: Place, every_view: bool, say: Callable[[str],
     rounds = range(kept.views.count or 0) if every_view else range(config.optim.epochs)
     listen = kept.listen_to_view if every_view else kept.listen
     total = len(rounds) * len(splits.train)
-    for done, number in enumerate(rounds):
-        for positions in torch.arange(len(splits.train)).split(kept.chunk):
-            listen(positions, number, lambda images: None)
-        yield Warming((done + 1) * len(splits.train), total, kept.asked)
+    with contextlib.closing(kept):
+        for done, number in enumerate(rounds):
+            for positions in torch.arange(len(splits.train)).split(kept.chunk):
+                listen(positions, number, lambda images: None)
+            yield Warming((done + 1) * len(splits.train), total, kept.asked)

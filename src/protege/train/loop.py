@@ -6,6 +6,7 @@ bit-equal to one that was not; the test set is never touched here; the teacher i
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Mapping
@@ -75,8 +76,8 @@ def train(run: RunConfig | Mapping[str, Any], place: Place | None = None) -> run
     with runs.locked(begun, place.wait):
         if not begun.finished:  # the process that we waited for may have done it
             settle(begun, place)
-            with stoppable() as stop:
-                Training(planned, begun, splits, place, stop).to_the_end()
+            with stoppable() as stop, contextlib.closing(Training(planned, begun, splits, place, stop)) as training:
+                training.to_the_end()
     return begun
 
 
@@ -124,6 +125,11 @@ class Training:
             while self.state.epoch < self.config.optim.epochs:
                 self.train_epoch()
             self.record.finish(self.state, self.lessons.memory.asked if self.lessons.memory else None)
+
+    def close(self) -> None:
+        """Others may drop what the teacher said now, however the run ended."""
+        if self.lessons.memory:
+            self.lessons.memory.close()
 
     def train_epoch(self) -> None:
         state = self.state
