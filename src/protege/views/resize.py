@@ -29,15 +29,15 @@ def by_pillow(pixels: Tensor, boxes: Tensor, size: int, flipped: Tensor) -> Tens
         images, boxes.tolist(), flipped.tolist(), made, strict=True
     ):
         cut = image[:, top : top + height, left : left + width]
-        # Merging and splitting channels takes a third of the time of turning their order around.
+        # Channels one by one: turning their order around takes three times as long.
         whole = Image.merge("RGB", [Image.fromarray(channel) for channel in cut])
         if height > size:  # rows first: left to itself, Pillow's choice depends on its version
             whole = whole.resize((size, height), Image.Resampling.BILINEAR)
         resized = whole.resize((size, size), Image.Resampling.BILINEAR)
         if mirror:
             resized = resized.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        for channel, plane in zip(out, resized.split(), strict=True):
-            channel[:] = np.asarray(plane)
+        for channel, band in zip(out, "RGB", strict=True):
+            channel[:] = np.frombuffer(resized.tobytes("raw", band), np.uint8).reshape(size, size)
     return torch.from_numpy(made)
 
 
