@@ -108,6 +108,7 @@ def test_a_strangers_file_is_weighed_and_timed_but_not_judged(tmp_path: Path) ->
     assert one.runtime.startswith("onnxruntime")
     assert one.accuracy is None
     assert one.parameters is None
+    assert one.peak_bytes < 250e6  # its own, not that of the process that measures, which has torch loaded
 
 
 def test_a_file_that_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:

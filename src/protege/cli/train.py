@@ -22,6 +22,7 @@ from protege.cli.places import (
     ThreadsOption,
     place_of,
 )
+from protege.runs import find
 from protege.runs.display import out, table_of
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ Train one network: alone, or taught. The same description is the same run: finis
 def train(
     context: typer.Context,
     file: Annotated[Path | None, typer.Argument(help="a YAML file of fields")] = None,
+    init: Annotated[str | None, typer.Option("--init", help="start from the final weights of this run")] = None,
     runs: RunsOption = Path("runs"),
     data_dir: DataDirOption = None,
     device: DeviceOption = "auto",
@@ -67,6 +69,8 @@ def train(
     if show_help:
         _show_train_help(context, arguments)
         return
+    if init is not None:
+        arguments = [*arguments, "--model.weights", str(find(runs, init).weights_file())]
     config = describe(file, arguments, flags_of(context))
     place = place_of(
         runs=runs,
