@@ -48,7 +48,6 @@ from pathlib import Path
 from protege.methods import Method
 Path("RAN").touch()
 class Mine(Method):
-    needs_teacher = False
     def terms(self, student, teacher, batch, adapters, progress):
         return {"labels": self.label_loss(student.logits, batch)}
 """
@@ -59,6 +58,7 @@ def naming(world: World, method: str, code: str | None = None) -> None:
     path = world.runs / world.student / "run.json"
     record = json.loads(path.read_text())
     record["config"]["method"] = {"name": method}
+    del record["code"]
     path.write_text(json.dumps(record | ({"code": code} if code else {})))
 
 
