@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from protege import data
 from protege import runs as folders
 from protege.errors import DataError, Diverged, NotEnoughSpace, RunError, Stopped
 from protege.runs.config import Place, check_run
@@ -39,6 +40,13 @@ def place(root: Path, **fields: Any) -> Place:
 
 def trained(root: Path, description: dict[str, Any], **fields: Any) -> folders.Run:
     return training.train(check_run(TINY | description), place(root, **fields))
+
+
+def begun(root: Path, **fields: Any) -> folders.Run:
+    """The folder of a run that has not come to its first step."""
+    planned, here = training.plan(check_run(TINY), place(root)), place(root)
+    record = training.record_of(planned, data.load(planned.config.data), here)
+    return folders.start(root, planned.id, record | fields)
 
 
 def outcome(run: folders.Run) -> tuple[bytes, bytes, bytes]:
@@ -150,9 +158,7 @@ def test_a_stop_says_where_it_stopped_and_how_to_go_on(tmp_path: Path) -> None:
 
 
 def test_two_processes_on_one_run_the_second_is_refused_in_one_line(tmp_path: Path) -> None:
-    config = check_run(TINY)
-    planned = training.plan(config, place(tmp_path))
-    run = folders.start(tmp_path, planned.id, {"id": planned.id, "threads": 1})
+    run = begun(tmp_path)
     with folders.locked(run, wait=False):
         done = subprocess.run(
             [*COMMAND, *ARGUMENTS, "--runs", str(tmp_path)], capture_output=True, text=True, check=False
@@ -271,8 +277,7 @@ def test_a_folder_of_another_place_is_taken_in(tmp_path: Path) -> None:
 
 
 def test_the_thread_count_of_a_begun_run_is_kept(tmp_path: Path) -> None:
-    planned = training.plan(check_run(TINY), place(tmp_path))
-    folders.start(tmp_path, planned.id, {"id": planned.id, "threads": 2})
+    begun(tmp_path, threads=2)
     with pytest.raises(RunError, match="began with 2 threads"):
         trained(tmp_path, {})
 
