@@ -208,13 +208,13 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_how_to_page_works_as_typed(followed: Path) -> None:
     said = (followed / "said").read_text()
     assert "direction_weight * mean of (1 - cos(P f_s, f_t))" in said  # protege methods my_method.py:Mine
-    assert "resnet8-my_method.py_Mine" in said
+    assert "resnet8-Mine" in said
     assert "2,000 test images" in said
 
 
 def test_only_the_command_with_test_in_it_opened_the_test_set(followed: Path) -> None:
     (line,) = (followed / "runs" / "ledger.jsonl").read_text().splitlines()
-    assert "resnet8-my_method --test" in line
+    assert "resnet8-Mine --test" in line
 
 
 def paint_photos(root: Path) -> None:

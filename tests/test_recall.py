@@ -156,9 +156,9 @@ def test_asking_ahead_computes_as_the_run_will(
     seen = []
     load = speaking.load
 
-    def look(*args: Any) -> Teacher:
+    def look(*args: Any, **named: Any) -> Teacher:
         seen.append((torch.get_num_threads(), torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark))
-        return load(*args)
+        return load(*args, **named)
 
     monkeypatch.setattr(speaking, "load", look)
     torch.set_num_threads(2)

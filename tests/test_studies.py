@@ -29,8 +29,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for label in range(10):
         kind = place / "images" / f"kind{label}"
         kind.mkdir(parents=True)
-        for number in range(5):
-            Image.new("RGB", (8, 8), (20 * label, 40 * number, 0)).save(kind / f"{number}.png")
+        for number in range(30):
+            Image.new("RGB", (8, 8), (20 * label, 8 * number, 0)).save(kind / f"{number}.png")
     return place
 
 

@@ -399,7 +399,7 @@ def test_an_arm_that_diverges_is_reported_as_such_and_the_others_go_on(
 ) -> None:
     runs = tmp_path / "runs"
     shutil.copytree(finished[0].place.runs, runs)
-    arms = {"alone": {"method": "supervised"}, "wild": {"method": "supervised", "optim.lr": 1e30}}
+    arms = {"alone": {"method": "supervised"}, "wild": {"method": "supervised", "optim.lr": 1e9}}
     _, findings = carried_out(runs, arms=arms, compare=[], published=[], base=STUDY["base"] | {"teacher": None})
     wild = findings.rows("wild")
     assert {row.state for row in wild} == {"diverged"} and "no longer a number" in (wild[0].error or "")

@@ -22,7 +22,6 @@ from protege.cli.places import (
     ThreadsOption,
     place_of,
 )
-from protege.runs import find
 from protege.runs.display import out, table_of
 
 if TYPE_CHECKING:
@@ -70,6 +69,8 @@ def train(
         _show_train_help(context, arguments)
         return
     if init is not None:
+        from protege.runs import find
+
         arguments = [*arguments, "--model.weights", str(find(runs, init).weights_file())]
     config = describe(file, arguments, flags_of(context))
     place = place_of(

@@ -42,7 +42,7 @@ def overview(root: Path) -> list[Entry]:
     """All memories in `root`, the last used first. Other files there are left alone."""
     found = []
     for folder in _folders(root):
-        with contextlib.suppress(FileNotFoundError):  # dropped by another process meanwhile
+        with contextlib.suppress(OSError):  # dropped by another process meanwhile, or a link to nowhere
             found.append(_entry(folder))
     return sorted(found, key=lambda entry: -entry.last_used)
 
@@ -114,7 +114,7 @@ def allocated(folder: Path) -> int:
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
-            with contextlib.suppress(FileNotFoundError):  # dropped by another process meanwhile
+            with contextlib.suppress(OSError):  # dropped by another process meanwhile, or a link to nowhere
                 total += (Path(parent) / name).stat().st_blocks * 512
     return total
 
