@@ -158,7 +158,7 @@ def test_files_that_are_no_weights_say_what_they_are(tmp_path: Path) -> None:
     torch.save({"optimizer": {"lr": 0.1}, "epoch": 3}, tmp_path / "other.pth")
     with pytest.raises(ModelError, match="holds a list, not weights"):
         load_weights(network(), tmp_path / "list.pth")
-    with pytest.raises(ModelError, match="it holds: optimizer, epoch"):
+    with pytest.raises(ModelError, match="it holds: 'optimizer', 'epoch'"):
         load_weights(network(), tmp_path / "other.pth")
     with pytest.raises(ModelError, match="There is no weights file"):
         load_weights(network(), tmp_path / "gone.pth")

@@ -14,7 +14,10 @@ from protege.study.conduct.progress import StudyDisplay
 
 @pytest.fixture
 def job(runs: Path) -> Job:
-    append_line(Run(runs / "a-run").metrics_file, {"epoch": 0, "terms": {"labels": 1.0}, "train_accuracy": 0.5, "lr": 0.1, "heldout_accuracy": 0.5})
+    append_line(
+        Run(runs / "a-run").metrics_file,
+        {"epoch": 0, "terms": {"labels": 1.0}, "train_accuracy": 0.5, "lr": 0.1, "heldout_accuracy": 0.5},
+    )
     return Job(
         verb="train",
         run="a-run",

@@ -402,7 +402,7 @@ def test_an_arm_that_diverges_is_reported_as_such_and_the_others_go_on(
     arms = {"alone": {"method": "supervised"}, "wild": {"method": "supervised", "optim.lr": 1e9}}
     _, findings = carried_out(runs, arms=arms, compare=[], published=[], base=STUDY["base"] | {"teacher": None})
     wild = findings.rows("wild")
-    assert {row.state for row in wild} == {"diverged"} and "no longer a number" in (wild[0].error or "")
+    assert {row.state for row in wild} == {"diverged"} and "no longer number" in (wild[0].error or "")
     assert findings.complete and findings.cell("alone").test
     assert findings.cell("wild").missing == (0, 1)
     assert findings.effects[0].outcome == "pending"

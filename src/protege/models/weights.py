@@ -155,7 +155,9 @@ def unwrapped(content: object, file: Path) -> Weights:
     tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
     if not tensors:
         keys = ", ".join(quoted(key, 40) for key in list(content)[:8])
-        raise ModelError(f"{file} holds no weights; it holds: {keys}. Weights are looked for under {', '.join(WRAPPERS)}.")
+        raise ModelError(
+            f"{file} holds no weights; it holds: {keys}. Weights are looked for under {', '.join(WRAPPERS)}."
+        )
     return tensors
 
 
