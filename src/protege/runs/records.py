@@ -212,6 +212,7 @@ class Reading(_Part):
 
     run: str
     time: Moment
+    weights: NotRequired[str]
     data: NotRequired[str]
     images: NotRequired[Count]
     user: NotRequired[str]
@@ -228,6 +229,8 @@ class Choices(_Part):
     """choices.json of a study"""
 
     time: Moment
+    question: NotRequired[str]
+    notes: NotRequired[list[str]]
 
 
 class MemoryRecord(_Part):

@@ -20,23 +20,22 @@ Line = Mapping[str, Any]
 
 def ledger_of(plan: Plan, rows: Sequence[RunRow]) -> list[dict[str, Any]]:
     ids = {row.id for row in rows}
-    return [line for line in _lines(plan) if line.get("run") in ids]
-
-
-def _lines(plan: Plan) -> list[dict[str, Any]]:
-    return runs.read_ledger(plan.place.runs)[0]
+    return [line for line in runs.read_ledger(plan.place.runs)[0] if line["run"] in ids]
 
 
 def seal_warnings(plan: Plan, rows: Sequence[RunRow]) -> Iterator[str]:
     file = plan.folder / "choices.json"
     choices: Mapping[str, Any] = runs.read_json(file, Choices) if file.exists() else {}
     chosen_at = datetime.fromisoformat(choices["time"]) if choices else None
-    lines, own = _lines(plan), ledger_of(plan, rows)
+    lines, damaged = runs.read_ledger(plan.place.runs)
+    own = ledger_of(plan, rows)
     yield from _early(own, chosen_at)
     yield from _elsewhere(lines, own, chosen_at)
     yield from _unrecorded(rows, own)
     yield from _again(plan, own)
     yield from _reworded(plan, choices)
+    if damaged:
+        yield f"{damaged} line(s) of the ledger cannot be read: what they said of test sets is not known."
 
 
 def _early(own: Sequence[Line], chosen_at: datetime | None) -> Iterator[str]:
@@ -52,8 +51,10 @@ def _before(line: Line, when: datetime | None) -> bool:
 
 def _elsewhere(lines: Sequence[Line], own: Sequence[Line], chosen_at: datetime | None) -> Iterator[str]:
     """Other seeds, or another study: a second try on the same test images cannot be told from a first."""
-    data, ids = {line["data"] for line in own}, {line["run"] for line in own}
-    others = [line for line in lines if line["data"] in data and line["run"] not in ids and _before(line, chosen_at)]
+    data, ids = {line["data"] for line in own if "data" in line}, {line["run"] for line in own}
+    others = [
+        line for line in lines if line.get("data") in data and line["run"] not in ids and _before(line, chosen_at)
+    ]
     if others:
         count = len({line["run"] for line in others})
         yield (
@@ -94,7 +95,7 @@ def _again(plan: Plan, own: Sequence[Line]) -> Iterator[str]:
 
 def _reworded(plan: Plan, choices: Mapping[str, Any]) -> Iterator[str]:
     now: dict[str, Any] = {"question": plan.study.question, "notes": list(plan.study.notes)}
-    for what in ("question", "notes"):
+    for what, were in (("question", "was"), ("notes", "were")):
         if what in choices and choices[what] != now[what]:
             before = choices[what] if isinstance(choices[what], str) else " ".join(choices[what])
-            yield f'The {what} was worded otherwise before the test set was opened: "{before}"'
+            yield f'The {what} {were} worded otherwise before the test set was opened: "{before}"'
