@@ -88,7 +88,7 @@ def test_the_whole_way_from_teacher_to_test_scores(protege: Command, tmp_path: P
     assert [row["state"] for row in listed] == ["finished", "finished"]
     assert listed[1]["teachers"] == [taught_by["id"]]
     shown = protege("show", "resnet8-kd", "--runs", "R")
-    assert "kd_weight: 0.7" in shown.out and "held-out" in shown.out
+    assert "name: kd" in shown.out and "kd_weight: 0.7" in shown.out and "held-out" in shown.out
     assert "curve" in shown.out
 
 

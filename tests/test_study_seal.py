@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from protege import data
+from protege.data.config import DataConfig
 from protege.errors import RunError
 from protege.evaluate import opened
-from protege.runs import LEDGER, Run, append_line, read_json, write_json
+from protege.runs import LEDGER, Run, append_line, read_json, read_ledger, write_json
 from protege.runs.config import Place
 from protege.study.conduct.jobs import known_runs, record_choices
 from protege.study.findings import RunRow
@@ -149,6 +150,24 @@ def test_other_seeds_after_a_reading_of_the_same_images_are_a_second_try(honest:
     assert "1 run(s) had been read before" in early  # the teacher
     assert "read of 4 other run(s) in this folder before this study made its choices" in elsewhere
     assert told(honest) == []  # the first try stays a first try
+
+
+def test_another_split_of_the_training_images_does_not_hide_that_the_same_test_images_were_read(runs: Path) -> None:
+    """Holding out twice as many makes other data of it, and leaves the test images what they are."""
+    described = planned(runs)
+    few, many = (data.load(DataConfig(name="cifar10-mini", heldout=count)) for count in (100, 200))
+    for run in known_runs(described):
+        train(described, run.id)
+    opened(Run(runs / students(described)[0]), few, described.place)
+    opened(Run(runs / students(described)[1]), many, described.place)
+    (first, second), _ = read_ledger(runs)
+    assert first["data"] != second["data"] and first["test"] == second["test"]
+
+
+def test_lines_that_share_the_test_images_alone_are_a_second_try(honest: Plan) -> None:
+    note(honest, students(honest)[0], test="a" * 64)
+    note(honest, "run-held-out-otherwise", at=MORNING, data="0" * 16, test="a" * 64)
+    assert any("of 1 other run(s) in this folder" in warning for warning in told(honest))
 
 
 # ---- read without a line ----

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import shlex
 import sys
 from collections.abc import Sequence
@@ -255,12 +256,18 @@ def opened(run: runs.Run, splits: Splits, place: Place) -> Images:
         "run": run.id,
         "weights": digest(run.weights_file("final")),
         "data": splits.fingerprint,
+        "test": which_images(splits.content, splits.test),
         "images": len(splits.test),
         "user": getpass.getuser(),
         "command": visible(shlex.join(sys.argv)),
     }
     runs.write_ledger(place.runs, entry)
     return splits.test
+
+
+def which_images(content: str, images: Images) -> str:
+    """Digest of a part of a dataset: the same whatever else was held out or left away."""
+    return hashlib.sha256(content.encode() + images.indices.cpu().numpy().tobytes()).hexdigest()
 
 
 def _scores_of(

@@ -112,7 +112,9 @@ def show(run: RunArgument, runs: RunsOption = Path("runs"), as_json: JsonOption 
         )
         return
     out.print(headed(found.id, f"  {row_of(found)['state']}  in {found.path}"), soft_wrap=True)
-    chosen = found.config().model_dump(mode="json", exclude_defaults=True)
+    config = found.config()
+    chosen = config.model_dump(mode="json", exclude_defaults=True)
+    chosen["method"] = {"name": config.method.name, **chosen.get("method", {})}
     out.print(yaml.safe_dump(chosen, sort_keys=False, default_flow_style=None, width=120))
     if metrics:
         out.print(curve(metrics))

@@ -214,6 +214,7 @@ class Reading(_Part):
     time: Moment
     weights: NotRequired[str]
     data: NotRequired[str]
+    test: NotRequired[str]  # digest of which images were read; `data` covers the other parts too
     images: NotRequired[Count]
     user: NotRequired[str]
     command: NotRequired[str]

@@ -51,9 +51,9 @@ def _before(line: Line, when: datetime | None) -> bool:
 
 def _elsewhere(lines: Sequence[Line], own: Sequence[Line], chosen_at: datetime | None) -> Iterator[str]:
     """Other seeds, or another study: a second try on the same test images cannot be told from a first."""
-    data, ids = {line["data"] for line in own if "data" in line}, {line["run"] for line in own}
+    images, ids = {one for line in own for one in _images_of(line)}, {line["run"] for line in own}
     others = [
-        line for line in lines if line.get("data") in data and line["run"] not in ids and _before(line, chosen_at)
+        line for line in lines if images & _images_of(line) and line["run"] not in ids and _before(line, chosen_at)
     ]
     if others:
         count = len({line["run"] for line in others})
@@ -61,6 +61,11 @@ def _elsewhere(lines: Sequence[Line], own: Sequence[Line], chosen_at: datetime |
             f"The same test images had been read of {count} other run(s) in this folder before this study made its choices "
             f"({others[0]['run']} first). What was seen then may have shaped this study; its p-values do not know."
         )
+
+
+def _images_of(line: Line) -> set[str]:
+    """What tells which images were read; lines of before name the whole dataset alone."""
+    return {line[name] for name in ("data", "test") if name in line}
 
 
 def _unrecorded(rows: Sequence[RunRow], own: Sequence[Line]) -> Iterator[str]:
