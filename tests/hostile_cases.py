@@ -800,7 +800,7 @@ def photos(draw: random.Random, world: World) -> Case:
             "x.png",
             "x.jpg",
             "x.txt",
-            "[/red].png",
+            "[red].png",
             "\x1b[31m.png",
             "a\nb.png",
             os.fsdecode(b"\xff\xfe.png"),
@@ -810,7 +810,7 @@ def photos(draw: random.Random, world: World) -> Case:
         ]
     )
     where = draw.choice(
-        [root / "cat", root, root / draw.choice(["\x1b[31m", "[/red]", os.fsdecode(b"\xff"), "new", "train", "val"])]
+        [root / "cat", root, root / draw.choice(["\x1b[31m", "[red]", os.fsdecode(b"\xff"), "new", "train", "val"])]
     )
     where.mkdir(exist_ok=True)
     how = draw.choice(["thing", "raw", "cut", "large", "good"])
