@@ -139,7 +139,7 @@ class InTorch(Runtime):
 
 
 class InTorchExport(Runtime):
-    """A .pt2 file. What protege knows of it lies in its archive; reading tensors of foreign kinds is refused by torch."""
+    """A .pt2 file. What protege knows of it lies in its archive. Open only those that you trust: torch may unpickle what is inside."""
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         import torch

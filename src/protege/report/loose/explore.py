@@ -13,8 +13,8 @@ from protege.errors import RunError
 from protege.evaluate import logits_of
 from protege.runs import Run
 from protege.stats.power import smallest_visible
-from protege.study.findings import Bootstrap, Cell, Effect, Interval, RunRow, TTest
-from protege.study.findings.effects import bootstrap_in_points
+from protege.study.findings import Bootstrap, Cell, Effect, RunRow
+from protege.study.findings.effects import bootstrap_in_points, t_test
 from protege.study.findings.rows import by_seed, test_value
 
 LEVEL = 0.05
@@ -61,8 +61,8 @@ def _effect(
         named=found.named,
         seeds=tuple(seed for seed in treatment.seeds if seed in control.seeds) if found.named == "paired" else (),
         difference=found.difference,
-        welch=_t_test(found.welch),
-        paired=_t_test(found.paired) if found.named == "paired" else None,
+        welch=t_test(found.welch),
+        paired=t_test(found.paired) if found.named == "paired" else None,
         correlation=found.correlation if found.named == "paired" else None,
         adjusted_p=adjusted,
         family=size,
@@ -72,18 +72,6 @@ def _effect(
         bootstrap=images,
         outcome=verdict.outcome,
         sentence=f"Exploring: {verdict.sentence}",
-    )
-
-
-def _t_test(found: stats.Comparison | None) -> TTest | None:
-    if found is None:
-        return None
-    return TTest(
-        difference=found.difference,
-        standard_error=found.standard_error,
-        degrees=found.degrees,
-        interval=Interval(low=found.interval.low, high=found.interval.high),
-        p=found.p,
     )
 
 

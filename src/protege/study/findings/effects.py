@@ -52,8 +52,8 @@ def _effect(member: Member, found: Judged | None, judge: Judge, given: Given, im
         named=found.named if found else hypothesis.test or "pooled",
         seeds=found.seeds if found else (),
         difference=float(one.difference) if one else found.plain.difference if found else None,
-        welch=_t_test(found.plain.welch if found else None),
-        paired=_t_test(found.plain.paired if found else None),
+        welch=t_test(found.plain.welch if found else None),
+        paired=t_test(found.plain.paired if found else None),
         correlation=found.plain.correlation if found else None,
         adjusted_p=float(one.adjusted_p) if one else None,
         family=judge.size,
@@ -139,7 +139,7 @@ def said(
 # ---- parts ----
 
 
-def _t_test(found: stats.Comparison | None) -> TTest | None:
+def t_test(found: stats.Comparison | None) -> TTest | None:
     if found is None:
         return None
     return TTest(
