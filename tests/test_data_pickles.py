@@ -80,3 +80,10 @@ def test_a_truncated_pickle_names_its_file() -> None:
     for length in (0, 1, 50, len(whole) - 1):
         with pytest.raises(DataError, match="test_batch is not a whole pickle"):
             read_pickle(whole[:length], "test_batch")
+
+
+def test_a_tower_of_tuples_as_a_key_does_not_end_the_process() -> None:
+    """Python works out its hash in C, one tuple within the other, without end of depth."""
+    tower = b"\x80\x02}" + b")" + b"\x85" * 300_000 + b"K\x01s."
+    with pytest.raises(DataError, match="it builds 300,000 tuples"):
+        read_pickle(tower, "batch")

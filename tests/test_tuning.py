@@ -71,9 +71,25 @@ def test_what_was_measured_is_kept(clock: Any) -> None:
 
 def test_a_damaged_memory_of_measurements_is_measured_anew(clock: Any, cache: Path) -> None:
     quickest("a", {"one": clock(1.0), "other": clock(0.5)}, CPU)
-    cache.write_text("{")
+    kept = json.loads(cache.read_text())
+    key, told = next(iter(kept.items()))
+    unknown_way = {key: told | {"name": "neither"}}
+    for damaged in (
+        "{",
+        "[" * 100_000,
+        json.dumps({key: 5}),
+        json.dumps({key: {"seconds": 1}}),
+        json.dumps(unknown_way),
+    ):
+        cache.write_text(damaged)
+        assert quickest("a", {"one": clock(0.1), "other": clock(9.0)}, CPU).name == "one"
+        assert json.loads(cache.read_text())[key]["seconds"].keys() == {"one", "other"}
+
+
+def test_a_memory_of_measurements_that_is_far_too_large_is_not_read(clock: Any, cache: Path) -> None:
+    quickest("a", {"one": clock(1.0), "other": clock(0.5)}, CPU)
+    cache.write_text(cache.read_text() + " " * tuning.MOST_BYTES)
     assert quickest("a", {"one": clock(0.1), "other": clock(9.0)}, CPU).name == "one"
-    assert len(json.loads(cache.read_text())) == 1
 
 
 def test_beside_others_what_a_way_costs_the_processor_is_judged_and_nothing_is_remembered(

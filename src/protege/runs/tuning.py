@@ -14,19 +14,22 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 
+from protege.data.files import content_of
 from protege.data.places import cache_folder
 
 CLEARLY = 0.9  # of the first candidate's time
 ROUNDS, FEWEST = 5, 3
 TURN = 0.05  # seconds: what is quicker is repeated, for short times are told badly
 LONGEST = 4.0  # seconds of a trial after which the fewest rounds are enough
+MOST_BYTES = 1 << 22  # of a file of what was measured; a line has a few hundred
 BUSY = 0.15  # of what the cores can do: so much of others tells on us
 
 
@@ -55,9 +58,9 @@ def quickest(
     Beside others' work, what a way costs the processor is judged and not how long it waited, and nothing is remembered.
     """
     key = _key(what, device)
-    known = _known().get(key)
-    if known is not None and known["seconds"].keys() == known.get("first", {}).keys() == candidates.keys():
-        return Choice(**{field.name: known[field.name] for field in fields(Choice)})
+    known = _choice(_known().get(key))
+    if known is not None and known.seconds.keys() == known.first.keys() == candidates.keys() >= {known.name}:
+        return known
     before = _clocks()
     taken = _measured(candidates, device, rounds)
     busy = _share_of_others(before, _clocks()) > BUSY
@@ -142,8 +145,15 @@ def agreed(folder: Path, what: str, trial: Callable[[], Choice]) -> Choice:
 
 def known(folder: Path, what: str) -> Choice | None:
     """What has been agreed upon so far. A file that is damaged is as good as none."""
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        return Choice(**json.loads(_agreement(folder, what).read_text())["choice"])
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
+        return _choice(json.loads(content_of(_agreement(folder, what), MOST_BYTES))["choice"])
+    return None
+
+
+def _choice(record: object) -> Choice | None:
+    """What a file says, if it is a choice."""
+    with contextlib.suppress(TypeError, ValueError):
+        return TypeAdapter(Choice).validate_python(record)
     return None
 
 
@@ -186,8 +196,8 @@ def _file() -> Path:
 
 def _known() -> dict[str, dict[str, Any]]:
     """A file that is damaged is as good as none."""
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads(_file().read_text())
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        found = json.loads(content_of(_file(), MOST_BYTES))
         if isinstance(found, dict):
             return found
     return {}

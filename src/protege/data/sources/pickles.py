@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 from collections.abc import Callable
 
 import numpy as np
@@ -41,6 +42,9 @@ ADMITTED: dict[tuple[str, str], Callable[..., object] | str] = {
 }
 
 
+MOST_TUPLES = 1000  # arrays and lists of labels need a dozen
+
+
 class _Reader(pickle.Unpickler):
     def __init__(self, content: bytes, place: str) -> None:
         super().__init__(io.BytesIO(content), encoding="latin1")
@@ -64,6 +68,7 @@ class _Reader(pickle.Unpickler):
 def read_pickle(content: bytes, place: str) -> object:
     """What the pickle holds. `place` is the file's name, for errors."""
     try:
+        _refuse_towers(content)
         return _Reader(content, place).load()
     except UnsafePickle:
         raise
@@ -71,3 +76,10 @@ def read_pickle(content: bytes, place: str) -> object:
         raise DataError(
             f"{place} is not a whole pickle of arrays and lists: {error or type(error).__name__}."
         ) from error
+
+
+def _refuse_towers(content: bytes) -> None:
+    """Tuples within tuples, as a key: Python works out their hash one within the other, and a deep tower ends the process."""
+    tuples = sum(code.name.startswith("TUPLE") for code, _, _ in pickletools.genops(content))
+    if tuples > MOST_TUPLES:
+        raise ValueError(f"it builds {tuples:,} tuples")
