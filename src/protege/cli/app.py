@@ -107,7 +107,7 @@ def version(
     ] = False,
 ) -> None:
     if trust_code:
-        from protege.methods import consent
+        from protege.data.outside import consent
 
         consent.trust_all()
     if show_version:

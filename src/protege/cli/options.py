@@ -60,7 +60,7 @@ def _value(path: str, text: str) -> Any:
 
 def describe(file: Path | None, arguments: list[str], flags: list[str]) -> RunConfig:
     """The checked description from an optional file and the options over it."""
-    from protege.methods.consent import named_in
+    from protege.data.outside.consent import named_in
     from protege.runs.config import RunConfig, check_run, known_paths, merge, read_yaml
 
     description = read_yaml(file) if file else {}

@@ -38,7 +38,7 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of text")] = False,
 ) -> None:
     """One self-contained page with Markdown, CSV and LaTeX tables, of a study or of any runs. Trains and opens nothing."""
-    from protege.methods.consent import unread
+    from protege.data.outside.consent import unread
     from protege.report.source import find
 
     with unread():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.machinery import ModuleSpec
@@ -14,10 +12,11 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, ConfigDict, SerializeAsAny, ValidationError
 
-from protege.data.files import content_of, is_file
+from protege.data.files import is_file
+from protege.data.outside.code import Code, imported, read_code
+from protege.data.outside.consent import refuse_unknown, rule
 from protege.errors import quoted, suggest
 from protege.methods.base import Method
-from protege.methods.consent import refuse_unknown, rule
 
 METHODS: dict[str, type[Method]] = {}  # filled by the package, which every import of this file has gone through
 
@@ -82,19 +81,26 @@ def fingerprint(method: Method) -> str:
     parts = [part.method for part in getattr(method, "parts", ())]
     digests = [fingerprint(part) for part in parts]
     if ":" in method.name:
-        digests.append(_digest(_content(_source(method.name.rpartition(":")[0]))))
+        digests.append(_code(method.name.rpartition(":")[0]).digest)
     return "".join(digests)
 
 
 def _module(place: str) -> ModuleType:
     """Imported only after what is in the file was allowed to run."""
-    source = _source(place)
-    content = _content(source)
-    refuse_unknown(place, _digest(content))
+    code = _code(place)
+    refuse_unknown(place, code.digest)
+    if place.endswith(".py"):
+        return imported(place, code)
     try:
-        return _from_file(source, content) if place.endswith(".py") else importlib.import_module(place)
+        return importlib.import_module(place)
     except Exception as error:  # whatever somebody's code does
         raise ValueError(f"cannot import {place}: {type(error).__name__}: {error}") from error
+
+
+def _code(place: str) -> Code:
+    """By what is in the file itself: what it imports never counted in the id of a method."""
+    source = _source(place)
+    return Code(source, read_code(source))
 
 
 def _source(place: str) -> Path:
@@ -122,34 +128,6 @@ def _source(place: str) -> Path:
 def _spec(name: str, folders: Iterable[str] | None) -> ModuleSpec | None:
     looked = (finder.find_spec(name, folders) for finder in sys.meta_path)  # type: ignore[arg-type]
     return next((spec for spec in looked if spec is not None), None)
-
-
-def _content(source: Path) -> bytes:
-    try:
-        return content_of(source)
-    except OSError as error:
-        raise ValueError(f"{source} cannot be read: {error.strerror}") from error
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _from_file(path: Path, content: bytes) -> ModuleType:
-    # The digest of the text is in the name, so that an edited file is another module and is read again.
-    name = f"protege_outside_{path.stem}_{_digest(os.fsencode(path) + content)[:16]}"
-    if name not in sys.modules:
-        module = ModuleType(name)
-        module.__file__ = str(path)
-        sys.modules[name] = module  # before it runs: pydantic looks its types up there
-        try:
-            exec(
-                compile(content, str(path), "exec", dont_inherit=True), module.__dict__
-            )  # what was looked at, not read again
-        except BaseException:
-            del sys.modules[name]
-            raise
-    return sys.modules[name]
 
 
 def _in_words(error: ValidationError, kind: type[Method]) -> Iterator[str]:

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from protege.data.files import content_of, is_folder, is_there
+from protege.data.outside.consent import recorded, unread
 from protege.errors import RunError, suggest
 from protege.methods import Method
-from protege.methods.consent import recorded, unread
 from protege.runs import locking, records
 from protege.runs.config import RunConfig, check_run
 from protege.runs.files import Tensors, append_line, read_json, read_lines, read_weights, write_json, write_weights

@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from protege.data.files import is_there
+from protege.data.outside.consent import named_in
 from protege.errors import ConfigError, quoted, suggest, visible
-from protege.methods.consent import named_in
 from protege.models import EXTERNAL, MODELS
 from protege.runs.config import Description, mistakes, problems_of, read_yaml
 from protege.study.question.arms import cells, problems_of_arms, teacher_config, teacher_keys

@@ -1,4 +1,4 @@
-"""Code of others: what of it may run. A method from outside is a file of Python, and reading a record must not run one.
+"""Code of others: what of it may run. A method, a network or images may be in a file of Python, and reading a record must not run one.
 
 Who types its name, or writes it in a program, has consented, and the digest of the file is remembered on this machine.
 A description that comes from a file needs that digest, or `protege --trust-code`.
@@ -19,7 +19,7 @@ from protege.data.places import cache_folder
 
 @dataclass(frozen=True)
 class Rule:
-    """What is done about a method from outside that a description names."""
+    """What is done about code from outside that a description names."""
 
     imports: bool = True
     asks: bool = False  # whether its digest must be known here
@@ -30,6 +30,7 @@ class Rule:
 AS_TYPED = Rule()
 _rule: ContextVar[Rule] = ContextVar("rule", default=AS_TYPED)
 _trusts_all: ContextVar[bool] = ContextVar("trusts_all", default=False)
+_allowed: set[str] = set()  # digests of what may run in this process
 
 
 def trust_all() -> None:
@@ -63,6 +64,13 @@ def recorded(origin: str, digest: str | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def already_asked() -> Iterator[None]:
+    """Here code runs whose name was read before: only what was allowed then, or is known."""
+    with _under(Rule(asks=True, origin="a description") if _rule.get() is AS_TYPED else _rule.get()):
+        yield
+
+
+@contextlib.contextmanager
 def _under(other: Rule) -> Iterator[None]:
     token = _rule.set(other)
     try:
@@ -89,15 +97,16 @@ def _file() -> Path:
 
 def _known() -> set[str]:
     try:
-        return set(content_of(_file()).decode("ascii", "replace").split())
+        return _allowed | set(content_of(_file()).decode("ascii", "replace").split())
     except OSError:
-        return set()
+        return _allowed
 
 
 def _remember(digest: str) -> None:
     """A cache that cannot be written to is asked for consent again."""
     if digest in _known():
         return
+    _allowed.add(digest)
     with contextlib.suppress(OSError):
         _file().parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(_file(), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o644)
