@@ -52,9 +52,9 @@ def commands(page: Path) -> list[list[str]]:
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("protege ")]
 
 
-def write_page() -> Any:
-    """scripts/write_methods_page.py as a module."""
-    spec = importlib.util.spec_from_file_location("write_methods_page", ROOT / "scripts" / "write_methods_page.py")
+def write_page(name: str = "methods") -> Any:
+    """The script that writes this page, as a module."""
+    spec = importlib.util.spec_from_file_location(f"write_{name}_page", ROOT / "scripts" / f"write_{name}_page.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -75,6 +75,31 @@ def run(command: list[str], folder: Path, **variables: str) -> subprocess.Comple
     )
     assert done.returncode == 0, done.stderr
     return done
+
+
+# ---- docs/choosing.md ----
+
+
+def test_the_page_of_choosing_is_what_its_script_writes() -> None:
+    """After a change to a method or a figure: python scripts/write_choosing_page.py"""
+    assert write_page("choosing").page() == (DOCS / "choosing.md").read_text()
+
+
+def test_gains_over_kd_are_of_pairs_that_both_published() -> None:
+    """One like pair and one unlike pair without a figure each, counted by hand."""
+    pairs = ["resnet56 -> resnet20", "resnet110 -> resnet20", "vgg13 -> mobilenet_v2_half", "resnet50 -> vgg8"]
+    over = write_page("choosing").over
+    assert over([71.0, None, 70.0, 72.5], [70.0, 71.0, 69.5, 72.0], pairs, alike=True) == "+1.00 (1)"
+    assert over([71.0, None, 70.0, 72.5], [70.0, 71.0, 69.5, 72.0], pairs, alike=False) == "+0.50 (2)"
+    assert over([None] * 4, [70.0] * 4, pairs, alike=True) == "-"
+
+
+def test_methods_that_the_page_of_choosing_names_exist() -> None:
+    situations = (DOCS / "choosing.md").read_text().partition("## What was gained")[0]
+    rows = [line.split("|")[2:4] for line in situations.splitlines() if line.startswith("| ")][1:]
+    named = {name for cells in rows for cell in cells for name in re.findall(r"`([a-z]+)`", cell)}
+    assert len(named) > 15
+    assert named <= set(METHODS)
 
 
 # ---- docs/methods.md ----
