@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from protege.errors import NotEnoughSpace
-from protege.launch.jobs import Job, Reply
-from protege.launch.local import Outcome, Unwatched, _next, run_jobs
+from protege.launch.jobs import Job, Reply, reply_in, write
+from protege.launch.launcher import News, Outcome, Unwatched, run_jobs
+from protege.launch.local import Slots
 from protege.runs import Run
 from protege.runs.config import Place, RunConfig, check_run
 from protege.study.conduct.estimate import Estimate, refuse_what_does_not_fit
@@ -42,6 +44,13 @@ def job(runs: Path, run: str = "", needs: tuple[str, ...] = (), **changes: Any) 
     )
 
 
+WORKER = [sys.executable, "-m", "protege.launch.worker"]
+
+
+def on_one_thread(one: Job) -> Job:
+    return one.model_copy(update={"place": one.place.model_copy(update={"threads": 1})})
+
+
 def listing(jobs: list[Job]) -> Any:
     """What is not finished yet, as a study would say it."""
     return lambda: [one for one in jobs if not Run(one.place.runs / one.run).finished]
@@ -50,23 +59,84 @@ def listing(jobs: list[Job]) -> Any:
 # ---- the order ----
 
 
-def order_of(jobs: list[Job], failed: tuple[str, ...] = ()) -> tuple[str | None, Outcome]:
-    outcome = Outcome(failed=dict.fromkeys(failed, "broken"))
-    chosen = _next(jobs, set(), outcome, Unwatched())
-    return (chosen.run if chosen else None), outcome
+class Pretended:
+    """A launcher that does what it is told in `script`: the outcomes of each run, one after another; else it finishes."""
+
+    def __init__(self, script: dict[str, list[str]], *, room: int = 9, chains: bool = False, forgives: int = 0) -> None:
+        self.script, self.size, self.chains, self.forgives = script, room, chains, forgives
+        self.given, self.waiting, self.finished = list[list[str]](), list[Job](), set[str]()
+
+    def room(self) -> int:
+        return self.size - len(self.waiting)
+
+    def take(self, jobs: Sequence[Job]) -> None:
+        self.given.append([job.run for job in jobs])
+        self.waiting += jobs
+
+    def busy(self) -> bool:
+        return bool(self.waiting)
+
+    def news(self) -> Sequence[News]:
+        job = self.waiting.pop(0)
+        outcomes = self.script.get(job.run, [])
+        outcome: Any = outcomes.pop(0) if outcomes else "finished"
+        self.finished |= {job.run} if outcome == "finished" else set()
+        return [News(0, job), News(0, job, Reply(key=job.key, outcome=outcome, message="said"))]
+
+    def end(self, asked: Sequence[int]) -> None: ...
+
+    def conduct(self, jobs: list[Job]) -> Outcome:
+        return run_jobs(lambda: [one for one in jobs if one.run not in self.finished], Unwatched(), self)
+
+
+def chain(runs: Path) -> list[Job]:
+    return [job(runs, "student", needs=("teacher",)), job(runs, "teacher"), job(runs, "alone")]
 
 
 def test_a_job_waits_for_what_it_needs_and_others_go_first(runs: Path) -> None:
-    student, teacher = job(runs, "student", needs=("teacher",)), job(runs, "teacher")
-    assert order_of([student, teacher])[0] == "teacher"
-    assert order_of([student])[0] == "student"  # its teacher is not listed any more: finished
+    launcher = Pretended({})
+    launcher.conduct(chain(runs))
+    assert launcher.given == [["teacher", "alone"], ["student"]]
+
+
+def test_a_launcher_that_chains_is_given_what_needs_a_run_that_it_has(runs: Path) -> None:
+    student, teacher, _ = chain(runs)
+    launcher = Pretended({}, chains=True)
+    launcher.conduct([teacher, student])
+    assert launcher.given == [["teacher", "student"]]
+
+
+def test_never_more_is_given_than_there_is_room_for(runs: Path) -> None:
+    launcher = Pretended({}, room=1)
+    launcher.conduct(chain(runs))
+    assert launcher.given == [["teacher"], ["student"], ["alone"]]
 
 
 def test_what_needs_a_failed_run_is_skipped_and_so_is_what_needs_that(runs: Path) -> None:
-    chain = [job(runs, "assistant", needs=("teacher",)), job(runs, "student", needs=("assistant",)), job(runs, "alone")]
-    chosen, outcome = order_of(chain, failed=("teacher",))
-    assert chosen == "alone"
+    waiting = [job(runs, "assistant", needs=("teacher",)), job(runs, "student", needs=("assistant",))]
+    outcome = Pretended({"teacher": ["failed"]}).conduct([job(runs, "teacher"), *waiting, job(runs, "alone")])
+    assert outcome.failed == {"teacher": "said"}
     assert outcome.skipped == {"assistant": "teacher", "student": "assistant"}
+
+
+def test_a_death_is_forgiven_as_often_as_the_launcher_says_and_then_it_is_a_failure(runs: Path) -> None:
+    once, twice = job(runs, "once"), job(runs, "twice")
+    launcher = Pretended({"once": ["died"], "twice": ["died", "died"]}, forgives=1)
+    outcome = launcher.conduct([once, twice])
+    assert outcome.failed == {"twice": "said"} and launcher.finished == {"once"}
+
+
+def test_deaths_between_which_a_checkpoint_was_written_are_forgiven_anew(runs: Path) -> None:
+    """A node that is taken away every hour does not fail a run of a day."""
+
+    class Moving(Pretended):
+        def news(self) -> Sequence[News]:
+            checkpoint = Run(self.waiting[0].place.runs / self.waiting[0].run).checkpoint_file
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            checkpoint.touch()
+            return super().news()
+
+    assert not Moving({"long": ["died"] * 5}, forgives=1).conduct([job(runs, "long")]).failed
 
 
 def test_a_job_survives_being_written_and_read(runs: Path) -> None:
@@ -88,7 +158,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Job
         "good": job(runs),
         "other": job(runs, seed=1),
     }
-    outcome = run_jobs(listing(list(jobs.values())), Unwatched(), runs / "logs", slots=2, threads=1)
+    outcome = run_jobs(listing(list(jobs.values())), Unwatched(), Slots(runs / "logs", slots=2, threads=1))
     return runs, jobs, outcome
 
 
@@ -163,9 +233,8 @@ def workers() -> list[int]:
 
 def test_a_stop_checkpoints_the_run_and_leaves_no_process_behind(runs: Path) -> None:
     long = job(runs, optim=TINY["optim"] | {"epochs": 500})
-    outcome = run_jobs(
-        listing([long]), Interrupting(lambda: os.kill(os.getpid(), signal.SIGINT)), runs / "logs", threads=1
-    )
+    watch = Interrupting(lambda: os.kill(os.getpid(), signal.SIGINT))
+    outcome = run_jobs(listing([long]), watch, Slots(runs / "logs", threads=1))
     assert outcome.stopped
     run = Run(runs / long.run)
     assert run.checkpoint_file.exists() and not run.finished
@@ -175,29 +244,37 @@ def test_a_stop_checkpoints_the_run_and_leaves_no_process_behind(runs: Path) -> 
 def test_a_killed_worker_is_reported_and_the_next_job_gets_another(runs: Path) -> None:
     long, short = job(runs, optim=TINY["optim"] | {"epochs": 500}), job(runs)
     watch = Interrupting(lambda: [os.kill(pid, signal.SIGKILL) for pid in workers()])
-    outcome = run_jobs(listing([long, short]), watch, runs / "logs", threads=1)
+    outcome = run_jobs(listing([long, short]), watch, Slots(runs / "logs", threads=1))
     assert "killed, most likely for want of memory" in outcome.failed[long.run]
     assert Run(runs / short.run).finished
 
 
 def test_a_worker_whose_launcher_is_gone_checkpoints_and_ends(runs: Path) -> None:
-    """The end of its input is all that a worker sees of a launcher that was killed."""
+    """The end of its input is all that a worker in a slot sees of a launcher that was killed."""
     long = job(runs, optim=TINY["optim"] | {"epochs": 500})
-    process = subprocess.Popen(
-        [sys.executable, "-m", "protege.launch.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    files = [runs / "job.json", runs / "reply.json"]
+    write(files[0], on_one_thread(long))
+    process = subprocess.Popen([*WORKER, "--slot"], stdin=subprocess.PIPE, text=True)
     assert process.stdin is not None
-    process.stdin.write(
-        long.model_copy(update={"place": long.place.model_copy(update={"threads": 1})}).model_dump_json() + "\n"
-    )
+    process.stdin.write(json.dumps([str(file) for file in files]) + "\n")
     process.stdin.flush()
     run = Run(runs / long.run)
     while not run.metrics():
         assert process.poll() is None
         time.sleep(0.05)
-    said, _ = process.communicate()  # closes its input
-    assert Reply.model_validate_json(said).outcome == "stopped"
+    process.communicate()  # closes its input
+    said = reply_in(files[1])
+    assert said is not None and said.outcome == "stopped"
     assert run.checkpoint_file.exists()
+
+
+def test_a_job_from_a_file_is_done_without_anybody_at_its_input(runs: Path) -> None:
+    short = job(runs)
+    write(runs / "job.json", on_one_thread(short))
+    files = ["--job", str(runs / "job.json"), "--reply", str(runs / "reply.json")]
+    subprocess.run([*WORKER, *files], stdin=subprocess.DEVNULL, check=True)
+    assert reply_in(runs / "reply.json") == Reply(key=short.key, outcome="finished")
+    assert Run(runs / short.run).finished
 
 
 def test_a_run_that_would_become_another_is_not_trained(
@@ -227,7 +304,7 @@ def test_a_probe_measures_time_and_memory_and_leaves_nothing_behind(runs: Path) 
         place=Place(runs=runs, quiet=True),
         stand_ins=(ModelConfig(name="resnet14"),),
     )
-    done = run_jobs(lambda: [one], Unwatched(), runs.parent / "logs", threads=1)
+    done = run_jobs(lambda: [one], Unwatched(), Slots(runs.parent / "logs", threads=1))
     found = Probe.model_validate(done.replies[0].found)
     assert found.seconds_per_image > 0 and found.seconds_per_look > 0 and found.seconds_per_asked > 0
     assert 78_000 * 4 < found.weights < 90_000 * 4  # resnet8 has 78,042 parameters, and its norms their statistics

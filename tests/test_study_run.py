@@ -23,7 +23,8 @@ from typer.testing import CliRunner
 from protege.cli.study import app
 from protege.evaluate import evaluate
 from protege.launch.jobs import Job, Reply
-from protege.launch.local import Outcome, Unwatched
+from protege.launch.launcher import Outcome, Unwatched
+from protege.launch.local import Slots
 from protege.report.make import make_report
 from protege.runs import Run, read_json, read_lines
 from protege.runs.config import Place, TeacherConfig
@@ -173,7 +174,7 @@ def test_a_study_whose_workers_are_killed_ends_with_the_same_findings(
     watch = Killing(random.Random(7))
     place = plan.place.model_copy(update={"checkpoint_seconds": 0.0})
     broken = Plan(plan.study, place)
-    conduct(broken, watch, threads=1, command="protege study run made.yaml")
+    conduct(broken, watch, Slots(plan.folder / "logs", threads=1), command="protege study run made.yaml")
     _, findings = carried_out(tmp_path / "runs")
     assert watch.kills > 0
     assert outcome(findings) == outcome(finished[1])
@@ -339,7 +340,7 @@ def test_a_stopped_study_leaves_what_is_known_so_far(
     plan, _ = finished
     (teacher,) = plan.teacher_runs()
     shutil.copytree(plan.place.runs / teacher.id, tmp_path / "runs" / teacher.id)
-    monkeypatch.setattr("protege.study.run.conduct", lambda *_, **__: Outcome(stopped=True))
+    monkeypatch.setattr("protege.study.run.conduct", lambda *_, **__: Outcome(signals=[2]))
     with pytest.raises(Stopped, match="stopped with 1 of 7 runs finished"):
         carried_out(tmp_path / "runs")
     known = read(planned(tmp_path / "runs").folder)

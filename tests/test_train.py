@@ -127,7 +127,7 @@ def test_broken_off_after_any_step_it_ends_bit_equal(
     assert outcome(trained(tmp_path / "broken", description, checkpoint_seconds=0)) == outcome(whole)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_killed_at_random_moments_it_ends_bit_equal(tmp_path: Path, number: signal.Signals) -> None:
     whole = trained(tmp_path / "whole", {})
     chance = random.Random(number)

@@ -12,7 +12,8 @@ from protege import runs, stats
 from protege.errors import RunError, Stopped
 from protege.evaluate import evaluate
 from protege.launch.jobs import Job
-from protege.launch.local import run_jobs
+from protege.launch.launcher import run_jobs
+from protege.launch.local import Slots
 from protege.runs import Run, cores
 from protege.runs.config import Place, RunConfig, TeacherConfig, check_run
 from protege.runs.display import console as progress
@@ -88,7 +89,7 @@ def _train_all(arms: dict[str, list[RunConfig]], place: Place) -> None:
     if not waiting:
         return
     with StudyDisplay("demo", len(labelled), len(labelled) - waiting, {}, slots, place.quiet) as display:
-        outcome = run_jobs(left, display, place.runs / "log", slots=slots)
+        outcome = run_jobs(left, display, Slots(place.runs / "log", slots))
     if outcome.stopped:
         raise Stopped("The demo stopped. `protege demo` goes on from here.")
     if outcome.failed:

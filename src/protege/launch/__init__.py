@@ -1,8 +1,8 @@
 """Runs, wherever they are made.
 
-jobs     one piece of work, as a line of JSON
-worker   the process that does them, one after another
-local    several such processes on this machine
-memory   of the machine, and of a process
-probe    what a run will take, from a few of its steps
+jobs      one piece of work and its reply, as files of JSON
+launcher  the contract of whatever does jobs, and their order
+local     several processes on this machine
+worker    the process that does jobs, one or one after another
+probe     what a run will take, from a few of its steps
 """

@@ -1,13 +1,16 @@
-"""One piece of work and its reply, as lines of JSON: nothing is pickled, so a line can be read, kept and given again."""
+"""One piece of work and its reply, as files of JSON: nothing is pickled, so a job can be read, kept and given again."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
+from protege.errors import RunError
 from protege.models.config import ModelConfig
 from protege.runs.config import Described, Measured, Place, RunConfig, TeacherConfig
+from protege.runs.files import whole
 
 STAND_IN = "stand-in"  # source of a teacher that a probe makes up
 
@@ -20,6 +23,7 @@ class Job(Described):
     config: RunConfig
     place: Place
     label: str = Field(default="", description="for people")
+    wave: str = Field(default="runs", description="for people: which jobs it is submitted with")
     needs: tuple[str, ...] = Field(default=(), description="runs that must be finished first")
     references: tuple[TeacherConfig, ...] | None = Field(
         default=None, description="evaluate: teachers to compare with; None: the run's own"
@@ -38,6 +42,31 @@ class Reply(Measured):
     """What became of a job."""
 
     key: str
-    outcome: Literal["finished", "stopped", "diverged", "failed"]
+    outcome: Literal["finished", "stopped", "diverged", "failed", "died"] = Field(
+        description="died: without a word, so that nobody knows whether it would again"
+    )
     message: str = Field(default="", description="one line about a failure, as the user should read it")
     found: dict[str, Any] = Field(default={}, description="of a probe: its figures")
+
+
+def write(path: Path, said: Job | Reply) -> None:
+    """It appears whole: who finds the file can read it."""
+    with whole(path) as partial:
+        partial.write_text(said.model_dump_json() + "\n")
+
+
+def job_in(path: Path) -> Job:
+    try:
+        return Job.model_validate_json(path.read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} holds no job: {' '.join(str(error).split())}") from error
+
+
+def reply_in(path: Path) -> Reply | None:
+    """None where there is none yet."""
+    try:
+        return Reply.model_validate_json(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} holds no reply: {' '.join(str(error).split())} Remove it.") from error

@@ -1,189 +1,101 @@
-"""Worker slots on this machine: several runs at once, each in a process and on cores of its own.
-
-Which work there is, is asked again after each piece: a study finds out while it runs. What is finished is known by its
-folder alone, so a launcher that is killed loses nothing but the steps since the last checkpoint.
-"""
+"""Worker slots on this machine: several runs at once, each in a process and on cores of its own."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-import queue
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Protocol, final
+from typing import final
 
-from protege.launch.jobs import Job, Reply
+from protege.launch.jobs import Job, Reply, reply_in, write
+from protege.launch.launcher import News
 from protege.runs import cores
 
-LOOKS_EVERY = 0.25  # seconds between looks at running jobs
-
-
-class Watch(Protocol):
-    """Whoever shows what happens."""
-
-    def started(self, slot: int, job: Job) -> None: ...
-
-    def ended(self, slot: int, job: Job, reply: Reply) -> None: ...
-
-    def skipped(self, job: Job, because: str) -> None: ...
-
-    def look(self, running: Mapping[int, Job]) -> None: ...
+LOOKS_EVERY = 0.25  # seconds at most that one waits for news
+GLANCES_EVERY = 0.02  # seconds between looks for a reply
 
 
 @final
-class Unwatched:
-    """A watch that shows nothing."""
+class Slots:
+    """A launcher: `slots` processes of `threads` threads (else the cores are shared out), on devices in turn.
 
-    def started(self, slot: int, job: Job) -> None: ...
-
-    def ended(self, slot: int, job: Job, reply: Reply) -> None: ...
-
-    def skipped(self, job: Job, because: str) -> None: ...
-
-    def look(self, running: Mapping[int, Job]) -> None: ...
-
-
-@dataclass
-class Outcome:
-    """What became of all jobs."""
-
-    replies: list[Reply] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)  # run -> one line
-    skipped: dict[str, str] = field(default_factory=dict)  # run -> the failed run that it waits for
-    stopped: bool = False
-
-
-def run_jobs(
-    more: Callable[[], Sequence[Job]],
-    watch: Watch,
-    log: Path,
-    *,
-    slots: int = 1,
-    threads: int | None = None,
-    devices: Sequence[str] = ("auto",),
-) -> Outcome:
-    """Do what `more` lists, in its order, until nothing that can be done is left; each job once.
-
-    `more` lists what is not done yet and is asked again after each reply. `threads` are of one slot (else the cores are shared out).
-    A job whose `needs` are still listed waits for them.
+    What they say beside their replies is in `log`, and so is the job that each did last: its file can be given to a worker again.
     """
-    threads = threads or max(1, cores() // slots)
-    outcome, events = Outcome(), queue.Queue[tuple["_Slot", Reply]]()
-    pool = [
-        _Slot(number, threads, devices[number % len(devices)], log / f"slot-{number + 1}.log", events)
-        for number in range(slots)
-    ]
-    with _stop_signals() as asked:
-        try:
-            _until_done(more, watch, pool, outcome, events, asked)
-        finally:
-            outcome.stopped = bool(asked)
-            for slot in pool:
-                slot.close()
-            for slot in pool:
-                slot.end(asked)
-    return outcome
 
+    chains = False
 
-def _until_done(
-    more: Callable[[], Sequence[Job]],
-    watch: Watch,
-    pool: Sequence[_Slot],
-    outcome: Outcome,
-    events: queue.Queue[tuple[_Slot, Reply]],
-    asked: list[int],
-) -> None:
-    taken: set[str] = set()
-    listed = more()
-    while not asked:
-        for slot in pool:
-            if slot.job is None and (job := _next(listed, taken, outcome, watch)):
-                taken.add(job.key)
-                slot.give(job)
-                watch.started(slot.number, job)
-        running = {slot.number: slot.job for slot in pool if slot.job}
-        if not running:
-            return
-        watch.look(running)
-        for slot, reply in _news(pool, events):
-            job = slot.free()
-            outcome.replies.append(reply)
-            if reply.outcome in ("failed", "diverged"):
-                outcome.failed[job.run] = reply.message
-            watch.ended(slot.number, job, reply)
-            listed = more()
+    def __init__(
+        self,
+        log: Path,
+        slots: int = 1,
+        threads: int | None = None,
+        devices: Sequence[str] = ("auto",),
+        forgives: int = 0,
+    ) -> None:
+        threads = threads or max(1, cores() // slots)
+        self.forgives = forgives
+        self._slots = [_Slot(number, threads, devices[number % len(devices)], log) for number in range(slots)]
+        self._begun: list[News] = []
 
+    def room(self) -> int:
+        return sum(slot.job is None for slot in self._slots)
 
-def _news(pool: Sequence[_Slot], events: queue.Queue[tuple[_Slot, Reply]]) -> Iterator[tuple[_Slot, Reply]]:
-    """The next reply, if it comes soon; else the deaths of workers that can reply no more."""
-    try:
-        yield events.get(timeout=LOOKS_EVERY)
-    except queue.Empty:
-        for slot in pool:
-            if (reply := slot.death()) is not None and events.empty():
-                yield slot, reply
+    def take(self, jobs: Sequence[Job]) -> None:
+        free = [slot for slot in self._slots if slot.job is None]
+        for slot, job in zip(free, jobs, strict=False):
+            slot.give(job)
+            self._begun.append(News(slot.number, job))
 
+    def busy(self) -> bool:
+        return any(slot.job for slot in self._slots)
 
-def _next(listed: Sequence[Job], taken: set[str], outcome: Outcome, watch: Watch) -> Job | None:
-    """The first that is not taken and waits for nothing; what waits for a failed run is skipped, and said."""
-    unfinished = {job.run for job in listed if job.verb == "train"}
-    for job in listed:
-        if job.key in taken:
-            continue
-        hopeless = [need for need in job.needs if need in outcome.failed or need in outcome.skipped]
-        if hopeless:
-            taken.add(job.key)
-            outcome.skipped[job.run] = hopeless[0]
-            watch.skipped(job, hopeless[0])
-        elif not unfinished.intersection(job.needs):
-            return job
-    return None
+    def news(self) -> Sequence[News]:
+        begun, self._begun = self._begun, []
+        until = time.monotonic() + (0 if begun else LOOKS_EVERY)
+        while not (ended := list(self._ended())) and time.monotonic() < until:
+            time.sleep(GLANCES_EVERY)
+        return [*begun, *ended]
 
+    def _ended(self) -> Iterator[News]:
+        for slot in self._slots:
+            if (reply := slot.reply()) is not None:
+                yield News(slot.number, slot.free(), reply)
 
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM are collected in a list, which the loop looks at."""
-    asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = {
-        number: signal.signal(number, lambda number, _: asked.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def end(self, asked: Sequence[int]) -> None:
+        for slot in self._slots:
+            slot.close()
+        for slot in self._slots:
+            slot.end(asked)
 
 
 @final
 class _Slot:
     """One worker process, started when it is first needed and again if it dies."""
 
-    def __init__(
-        self, number: int, threads: int, device: str, log: Path, events: queue.Queue[tuple[_Slot, Reply]]
-    ) -> None:
+    def __init__(self, number: int, threads: int, device: str, log: Path) -> None:
         self.number = number
-        self._threads, self._device, self._log, self._events = threads, device, log, events
+        self._threads, self._device = threads, device
+        self._log, self._job, self._reply = (
+            log / f"slot-{number + 1}.{kind}" for kind in ("log", "job.json", "reply.json")
+        )
         self._process: subprocess.Popen[str] | None = None
-        self._reader: threading.Thread | None = None
         self.job: Job | None = None
 
     def give(self, job: Job) -> None:
         place = job.place.model_copy(update={"threads": job.place.threads or self._threads, "device": self._device})
         self.job = job.model_copy(update={"place": place})
+        self._reply.unlink(missing_ok=True)
+        write(self._job, self.job)
         process = self._started()
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it died just now, which is seen below
-            process.stdin.write(self.job.model_dump_json() + "\n")
+            process.stdin.write(json.dumps([str(self._job), str(self._reply)]) + "\n")
             process.stdin.flush()
 
     def free(self) -> Job:
@@ -195,35 +107,27 @@ class _Slot:
         if self._process is None or self._process.poll() is not None:
             self.close()
             self.end(())
-            self._log.parent.mkdir(parents=True, exist_ok=True)
             threads = str(self._threads)
             with self._log.open("a") as log:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "protege.launch.worker"],
+                    [sys.executable, "-m", "protege.launch.worker", "--slot"],
                     stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
+                    stdout=log,
                     stderr=log,
                     text=True,
                     env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
                     start_new_session=True,  # a Ctrl-C is ours to pass on, once
                 )
-            assert self._process.stdout is not None
-            self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
-            self._reader.start()
         return self._process
 
-    def _read(self, replies: IO[str]) -> None:
-        with replies:
-            for line in replies:
-                self._events.put((self, Reply.model_validate_json(line)))
-
-    def death(self) -> Reply | None:
-        """Of a worker that ended in the middle of a job."""
-        if self.job is None or self._process is None or (code := self._process.poll()) is None:
+    def reply(self) -> Reply | None:
+        """Of the job in hand: what the worker wrote, or that it ended without a word."""
+        if self.job is None or self._process is None:
             return None
-        if self._reader is not None and self._reader.is_alive():
-            return None  # what it still said is being read
-        return Reply(key=self.job.key, outcome="failed", message=_cause(code, self._log))
+        code = self._process.poll()  # before the file is looked for, which may be the last that it did
+        if (said := reply_in(self._reply)) is not None or code is None:
+            return said
+        return Reply(key=self.job.key, outcome="died", message=_cause(code, self._log))
 
     def close(self) -> None:
         """The end of its input asks a working process for a checkpoint."""
@@ -232,17 +136,13 @@ class _Slot:
                 self._process.stdin.close()
 
     def end(self, asked: Sequence[int]) -> None:
-        """Waits for a process that was closed, unless a stop is asked for twice."""
+        """Waits for a process that was closed, unless Ctrl-C is typed twice."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        while process.poll() is None:
+        while process is not None and process.poll() is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=LOOKS_EVERY)
-            if len(asked) > 1:
+            if list(asked).count(signal.SIGINT) > 1:
                 process.kill()
-        if self._reader is not None:
-            self._reader.join()
 
 
 def _cause(code: int, log: Path) -> str:

@@ -1,11 +1,16 @@
-"""A process that does jobs one after another: a line of JSON in, a line of JSON out.
+"""A process that does jobs: a file of JSON in, a file of JSON out.
 
-It ends when its input ends, so it does not outlive the process that started it: a run in training is then checkpointed.
+    python -m protege.launch.worker --job FILE --reply FILE
+
+does one. With `--slot` it does one after another, `["JOB FILE", "REPLY FILE"]` a line of its input, and keeps what it has
+imported. Whoever started it holds that input open: where it ends, so does the worker, with a checkpoint of what is in training.
 """
 
 from __future__ import annotations
 
+import argparse
 import gc
+import json
 import os
 import queue
 import shlex
@@ -13,35 +18,54 @@ import signal
 import sys
 import threading
 import traceback
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from protege.errors import Diverged, ProtegeError, RunError
-from protege.launch.jobs import Job, Reply
+from protege.launch.jobs import Job, Reply, job_in, write
 
 
 def main() -> None:
-    replies = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever is printed on the way must not be taken for a reply
+    asked = _arguments()
     import protege.train  # noqa: F401 (now, so that a run's seconds are its own)
 
     gc.freeze()  # what is imported stays: collecting after each job need not look at it
-    waiting: queue.Queue[str | None] = queue.Queue()
+    if asked.slot:
+        _one_after_another()
+    else:
+        write(asked.reply, work(job_in(asked.job)))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m protege.launch.worker", description="Do a job.")
+    parser.add_argument("--job", type=Path, help="file of the job")
+    parser.add_argument("--reply", type=Path, help="file that its reply is written to")
+    parser.add_argument("--slot", action="store_true", help="take pairs of such files from the input, until it ends")
+    asked = parser.parse_args()
+    if not asked.slot and (asked.job is None or asked.reply is None):
+        parser.error("--job FILE and --reply FILE are needed")
+    return asked
+
+
+def _one_after_another() -> None:
+    waiting: queue.Queue[tuple[Path, Path] | None] = queue.Queue()
     busy = threading.Event()
     threading.Thread(target=_listen, args=(waiting, busy), daemon=True).start()
-    while (line := waiting.get()) is not None:
-        reply = work(Job.model_validate_json(line))
+    while (pair := waiting.get()) is not None:
+        reply = work(job_in(pair[0]))
         busy.clear()
-        replies.write(reply.model_dump_json() + "\n")
+        write(pair[1], reply)
         if reply.outcome == "stopped":
             return
 
 
-def _listen(waiting: queue.Queue[str | None], busy: threading.Event) -> None:
+def _listen(waiting: queue.Queue[tuple[Path, Path] | None], busy: threading.Event) -> None:
     for line in sys.stdin:
+        job, reply = json.loads(line)
         busy.set()  # here and not where it begins: the input may end in between
-        waiting.put(line)
+        waiting.put((Path(job), Path(reply)))
     waiting.put(None)
     if busy.is_set():
         os.kill(os.getpid(), signal.SIGTERM)  # the training loop answers with a checkpoint

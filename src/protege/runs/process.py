@@ -47,18 +47,21 @@ def keep_freed_memory() -> None:
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM set an event that the loop looks at between steps; a second one ends at once."""
+    """Ctrl-C, and what schedulers send (SIGTERM, SIGUSR1), set an event that the loop looks at between steps.
+
+    A second Ctrl-C ends at once; a scheduler's second signal finds what the first is doing.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
     def ask(number: int, frame: object) -> None:
-        if stop.is_set():
+        if stop.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         stop.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     try:
         yield stop
     finally:

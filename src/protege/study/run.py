@@ -10,7 +10,8 @@ from typing import Any
 
 from protege.errors import Stopped
 from protege.launch.jobs import Job, Reply
-from protege.launch.local import Unwatched, run_jobs
+from protege.launch.launcher import Unwatched, run_jobs
+from protege.launch.local import Slots
 from protege.runs import read_json
 from protege.runs.config import Place
 from protege.runs.display import console
@@ -65,7 +66,8 @@ def run_study(
         display.say(f"{plan.study.name}: {planned['left']} of {total} runs left{_about(planned)}, in {plan.place.runs}")
         commands = list(dict.fromkeys([*commands_so_far(plan), command]))
         watch = Interim(plan, display, commands)
-        done = conduct(plan, watch, only=only, slots=slots, threads=slot_threads, devices=devices, command=command)
+        launcher = Slots(plan.folder / "logs", slots, slot_threads, devices)
+        done = conduct(plan, watch, launcher, only=only, command=command)
     if done.stopped:
         watch.write()
         raise Stopped(_how_far(plan))
@@ -157,7 +159,7 @@ def _asked(plan: Plan, threads: int, devices: Sequence[str], quiet: bool) -> Cal
     def ask(job: Job) -> Reply:
         if not quiet:
             console.print(f"trying a few steps of {job.label}", markup=False)
-        done = run_jobs(lambda: [job], Unwatched(), plan.folder / "logs", slots=1, threads=threads, devices=devices[:1])
+        done = run_jobs(lambda: [job], Unwatched(), Slots(plan.folder / "logs", 1, threads, devices[:1]))
         if done.stopped:
             raise Stopped(f"{plan.study.name} stopped before its first run.")
         return done.replies[0]

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import final
 
 from protege.launch.jobs import Job, Reply
-from protege.launch.local import Outcome, Watch
+from protege.launch.launcher import Launcher, Outcome, Watch, run_jobs
 from protege.runs import Run, write_json
 from protege.runs.config import TeacherConfig
 from protege.study.conduct.select import divergence, mark_diverged, settled_run, standing
 from protege.study.question.arms import Cell
 from protege.study.question.plan import Plan, PlannedRun, Tutor
+
+WAVES = {"teacher": "teachers", "select": "select", "report": "report"}  # and then "test"
 
 
 @dataclass(frozen=True)
@@ -128,14 +130,28 @@ def _training(plan: Plan, run: PlannedRun, command: str) -> Job:
     if folder.record_file.exists():
         place = place.model_copy(update={"threads": folder.record()["threads"]})  # another number would give other bits
     return Job(
-        verb="train", run=run.id, config=run.config, place=place, label=label(run), needs=run.needs, command=command
+        verb="train",
+        run=run.id,
+        config=run.config,
+        place=place,
+        label=label(run),
+        wave=WAVES[run.role],
+        needs=run.needs,
+        command=command,
     )
 
 
 def _evaluation(plan: Plan, run: PlannedRun, live: tuple[TeacherConfig, ...] | None, command: str) -> Job:
     place = plan.place.model_copy(update={"quiet": True})
     return Job(
-        verb="evaluate", run=run.id, config=run.config, place=place, label=label(run), references=live, command=command
+        verb="evaluate",
+        run=run.id,
+        config=run.config,
+        place=place,
+        label=label(run),
+        wave="test",
+        references=live,
+        command=command,
     )
 
 
@@ -181,24 +197,6 @@ class Recorder:
         self._watch.look(running)
 
 
-def conduct(
-    plan: Plan,
-    watch: Watch,
-    *,
-    only: Sequence[str] = (),
-    slots: int = 1,
-    threads: int | None = None,
-    devices: Sequence[str] = ("auto",),
-    command: str = "",
-) -> Outcome:
+def conduct(plan: Plan, watch: Watch, launcher: Launcher, *, only: Sequence[str] = (), command: str = "") -> Outcome:
     """Everything that is left, as far as it can be done."""
-    from protege.launch.local import run_jobs
-
-    return run_jobs(
-        lambda: jobs(plan, only, command),
-        Recorder(plan, watch),
-        plan.folder / "logs",
-        slots=slots,
-        threads=threads,
-        devices=devices,
-    )
+    return run_jobs(lambda: jobs(plan, only, command), Recorder(plan, watch), launcher)

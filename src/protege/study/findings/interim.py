@@ -9,7 +9,7 @@ from typing import final
 
 from protege.errors import ProtegeError
 from protege.launch.jobs import Job, Reply
-from protege.launch.local import Watch
+from protege.launch.launcher import Watch
 from protege.study.findings.gather import gather
 from protege.study.findings.record import Split, write
 from protege.study.question.plan import Plan
