@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 from rich.console import Console
 
 import protege
@@ -52,6 +54,7 @@ def commands(page: Path) -> list[list[str]]:
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("protege ")]
 
 
+@functools.cache
 def write_page(name: str = "methods") -> Any:
     """The script that writes this page, as a module."""
     spec = importlib.util.spec_from_file_location(f"write_{name}_page", ROOT / "scripts" / f"write_{name}_page.py")
@@ -75,6 +78,37 @@ def run(command: list[str], folder: Path, **variables: str) -> subprocess.Comple
     )
     assert done.returncode == 0, done.stderr
     return done
+
+
+# ---- docs/studies.md ----
+
+STUDY_FIELDS = [
+    (part, *field) for part in write_page("studies").PARTS for field in write_page("studies").own_fields(part)
+]
+
+
+def test_the_page_of_studies_is_what_its_script_writes() -> None:
+    """After a change to a field of a study or of a run: python scripts/write_studies_page.py"""
+    assert write_page("studies").page() == (DOCS / "studies.md").read_text()
+
+
+@pytest.mark.parametrize(("part", "name", "info"), STUDY_FIELDS, ids=lambda given: getattr(given, "__name__", None))
+def test_every_field_of_a_study_has_a_meaning_and_an_example_that_is_read(part: Any, name: str, info: Any) -> None:
+    from protege.study.question.load import study_of
+
+    script = write_page("studies")
+    example = yaml.safe_load(script.PARTS[part][1][name])
+    assert info.description
+    assert f"{name}" in str(example)
+    study_of("example", {**yaml.safe_load(script.STUDY), **example})
+
+
+def test_run_fields_stand_in_examples_that_are_read() -> None:
+    from protege.study.question.load import study_of
+
+    script = write_page("studies")
+    for example in script.RUN_FIELDS.values():
+        study_of("example", {**yaml.safe_load(script.STUDY), **yaml.safe_load(example)})
 
 
 # ---- docs/choosing.md ----
@@ -116,8 +150,6 @@ def test_the_methods_page_has_every_method_once() -> None:
 
 
 def test_published_figures_are_of_known_methods_and_of_all_pairs() -> None:
-    import yaml
-
     published = yaml.safe_load((DOCS / "published-cifar100.yaml").read_text())
     rows = {name: row for source in published["sources"] for name, row in source["accuracy"].items()}
     assert set(rows) | set(published["elsewhere"]) <= set(METHODS)

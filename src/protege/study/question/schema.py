@@ -199,7 +199,7 @@ class Than(Described):
 
     treatment: str | None = Field(default=None, description="an arm")
     control: str | None = Field(default=None, description="an arm")
-    pair: str | None = None
+    pair: str | None = Field(default=None, description="the pair of both arms of the other difference")
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -272,17 +272,17 @@ class Hypothesis(Described):
 class Published(Described):
     """A figure from the literature, to be printed beside ours."""
 
-    arm: str | None = None
-    teacher: str | None = None
-    pair: str | None = None
+    arm: str | None = Field(default=None, description="the figure is of this arm")
+    teacher: str | None = Field(default=None, description="the figure is of this teacher")
+    pair: str | None = Field(default=None, description="of the arm, where there are several")
     at: Values = Field(default={}, description="varied fields of the configuration meant, in the literature protocol")
     against: str | None = Field(default=None, description="an arm: `value` is a difference from it, in points")
     value: float = Field(description="percent, or units of the measure")
     sd: float | None = Field(default=None, ge=0, description="over seeds")
     seeds: int | None = Field(default=None, ge=1, description="how many")
-    measure: str = "accuracy"
-    split: Literal["test", "heldout"] = "test"
-    note: str = ""
+    measure: str = Field(default="accuracy", description=f"as in `compare`, or one of {', '.join(RATIOS)}")
+    split: Literal["test", "heldout"] = Field(default="test", description="which images it was measured on")
+    note: str = Field(default="", description="what one should know of it, printed beside it")
 
     @field_validator("measure")
     @classmethod
@@ -311,8 +311,8 @@ class Published(Described):
 class Cost(Described):
     """What the full form takes, so that nobody starts it unawares."""
 
-    hours: float = Field(gt=0)
-    hardware: str
+    hours: float = Field(gt=0, description="from the first run to the page")
+    hardware: str = Field(description="on which it takes so long, and whether that was measured")
 
     def sentence(self) -> str:
         return f"{self.hours:g} hours on {self.hardware}"
@@ -322,7 +322,7 @@ class Study(Described):
     """A question, and everything that is decided before the first result is seen."""
 
     name: str
-    question: str = Field(min_length=1)
+    question: str = Field(min_length=1, description="in words; the page answers it")
     base: Description = Field(
         default={}, description="run fields of every arm and teacher; `student` is the same as `model`"
     )
@@ -332,9 +332,9 @@ class Study(Described):
         "Only what that form says of a teacher itself stands above them",
     )
     teachers: dict[str, Teacher] = Field(default={}, description="those that are more than a bare network name")
-    arms: dict[str, Arm] = Field(min_length=1)
+    arms: dict[str, Arm] = Field(min_length=1, description="ways of training, by name; `alone` is the usual control")
     pairs: tuple[Pair, ...] = Field(default=(), description="teachers and students that the arms are crossed with")
-    seeds: Seeds = Seeds()
+    seeds: Seeds = Field(default=Seeds(), description="those that choose, and those that are reported")
     protocol: Literal["heldout", "literature"] = Field(
         default="heldout",
         description="heldout: choose on held-out images; literature: train on everything, choose nothing, report all",
@@ -344,7 +344,7 @@ class Study(Described):
     )
     compare: tuple[Hypothesis, ...] = Field(default=(), description="default: every other arm against `alone`")
     changes: tuple[str, ...] = Field(default=(), description="computed, of a reduced form: all that it changes")
-    published: tuple[Published, ...] = ()
+    published: tuple[Published, ...] = Field(default=(), description="figures of publications, to stand beside ours")
     notes: Annotated[tuple[str, ...], BeforeValidator(_alone_or_many)] = Field(
         default=(), description="what differs from the publication"
     )
