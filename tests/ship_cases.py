@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import torch
 from PIL import Image
 
@@ -29,3 +31,13 @@ def photo(path: Path, width: int = 90, height: int = 60) -> Path:
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     Image.fromarray(pixels).save(path)
     return path
+
+
+def merged(file: Path, folder: Path) -> list[str]:
+    """Kinds of operations that onnxruntime makes of a file."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(folder / "merged.onnx")
+    onnxruntime.InferenceSession(str(file), options)
+    return [node.op_type for node in onnx.load(folder / "merged.onnx").graph.node]

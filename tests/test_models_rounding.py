@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from protege.errors import ModelError
 from protege.models import MODELS, ModelConfig, build
 from protege.models.quantised import Bits, graph_of, quantise
-from protege.models.rounding import RoundedOutput, RoundedWeights, Step, largest, round_weights, rounded
+from protege.models.rounding import RoundedLinear, RoundedOutput, RoundedWeights, Step, largest, round_weights, rounded
 from protege.ship.formats.calibrate import calibrate
 from protege.ship.formats.freeze import frozen
 from protege.ship.formats.grid import Grid
@@ -70,6 +70,39 @@ def test_folding_batch_norms_into_steps_changes_nothing(name: str, monkeypatch: 
     with torch.no_grad():
         simulated, shipped = network(images), plain(images)
     assert (simulated - shipped).norm() < 1e-3 * simulated.norm()
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("bits", [8, 4, 2])
+def test_biases_are_judged_on_the_grid_that_a_runtime_keeps_them_on(name: str, bits: int) -> None:
+    """Whole numbers of the steps of input times weight, once norms are folded; of finer ones below 8 bits."""
+    network, images = prepared(name)
+    quantise(network, Bits(bits))
+    calibrate(network, [images], "minmax")
+    inputs = {
+        path: part.around.grid.step
+        for path, part in network.named_modules()
+        if isinstance(part, RoundedWeights) and part.around
+    }
+    plain, stored = frozen(network)
+    assert len(inputs) == len(stored)
+    for path, one in stored.items():
+        step = inputs[path if path in inputs else path.rpartition(".")[0]]
+        bias = plain.get_submodule(path).bias
+        assert isinstance(bias, Tensor)
+        number = bias / (one.step_in_eight_bits * step)
+        assert (number - number.round()).abs().max() < 0.05
+
+
+def test_biases_are_left_alone_while_they_are_trained() -> None:
+    network, images = prepared("resnet8")
+    quantise(network, Bits())
+    calibrate(network, [images], "minmax")
+    (layer,) = (part for part in network.modules() if isinstance(part, RoundedLinear))
+    judged, bias = layer.used_bias(), layer.bias
+    assert judged is not None and bias is not None
+    assert 0 < (judged - bias).abs().max() < 1e-3
+    assert layer.train().used_bias() is bias
 
 
 @pytest.mark.parametrize("name", ["resnet8", "wrn_16_1", "vgg8"])

@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from ship_cases import trained
+from ship_cases import merged, trained
 
 from protege import data
 from protege.errors import ConfigError
@@ -29,6 +29,13 @@ def bits(weights: int | None, activations: int | None = 8, **other: object) -> d
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def full(folder: Path) -> Run:
+    """Trained far enough that its pupils in few bits tell images apart."""
+    data = {"name": "cifar10-mini", "limit": 768, "heldout": 128}
+    return trained(folder, data=data, optim={"epochs": 4, "batch_size": 32, "lr": 0.02})
 
 
 def simulated(run: Run) -> np.ndarray:
@@ -53,27 +60,24 @@ def test_saying_nothing_to_take_away_is_refused() -> None:
         check_run({"model": "resnet8", "compress": {"ends": "full"}})
 
 
-@pytest.mark.parametrize("weights", [8, 4, 2])
-def test_the_file_keeps_the_trained_ranges_and_packs_its_weights(folder: Path, weights: int) -> None:
-    run = trained(folder, compress=bits(weights))
-    made = export(run, Place(runs=folder, device="cpu"), Wanted(precision="int8"))
-    images = data.load(run.config().data).heldout
-    assert images is not None
-    shipped = load(made.path).runtime.logits(images.pixels[:].numpy())
-    before = simulated(run)
-    assert np.abs(shipped - before).mean() < 0.02 * np.abs(before).mean()
-    assert made.bits == sorted({weights, 8})
-    stored = sum(numpy_helper.to_array(one).nbytes for one in onnx.load(made.path).graph.initializer)
-    assert stored < 78_000 * weights / 8 + 12_000
-
-
-def test_four_bit_activations_have_sixteen_values(folder: Path) -> None:
-    run = trained(folder, compress=bits(4, 4))
+@pytest.mark.parametrize(("weights", "activations"), [(8, 8), (4, 8), (2, 8), (4, 4)])
+def test_the_file_is_the_network_that_was_trained_and_judged(
+    folder: Path, full: Run, tmp_path: Path, weights: int, activations: int
+) -> None:
+    """A last bit of a sum may turn a rounding here and there; anything else on the way would show in many images."""
+    begun = {"name": "resnet8", "weights": str(full.weights_file())}
+    optim = {"epochs": 2, "batch_size": 32, "lr": 0.01}
+    run = trained(folder, model=begun, compress=bits(weights, activations), optim=optim)
     made = export(run, Place(runs=folder, device="cpu"), Wanted(precision="int8"))
     images = data.load(run.config().data).heldout
     assert images is not None
     shipped, before = load(made.path).runtime.logits(images.pixels[:].numpy()), simulated(run)
-    assert np.abs(shipped - before).mean() < 0.2 * np.abs(before).mean()
+    assert np.abs(shipped - before).mean() < 0.001 * before.std(0).mean()
+    assert (shipped.argmax(1) == before.argmax(1)).sum() >= len(images) - 1
+    assert made.bits == sorted({weights, 8})
+    stored = sum(numpy_helper.to_array(one).nbytes for one in onnx.load(made.path).graph.initializer)
+    assert stored < 78_000 * weights / 8 + 12_000
+    assert merged(made.path, tmp_path).count("QLinearConv") == 9
 
 
 def test_a_student_in_few_bits_can_be_taught_and_can_teach(folder: Path) -> None:

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from ship_cases import photo, trained
+from ship_cases import merged, photo, trained
 
 from protege import data
 from protege.errors import ConfigError
@@ -109,14 +108,7 @@ def test_a_resnet8_in_whole_numbers_is_below_the_reference_size(exported: Callab
 def test_every_convolution_in_whole_numbers_is_one_that_onnxruntime_merges(
     tmp_path: Path, exported: Callable[[Wanted], Exported]
 ) -> None:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.optimized_model_filepath = str(tmp_path / "merged.onnx")
-    onnxruntime.InferenceSession(str(exported(Wanted(precision="int8")).path), options)
-    kinds = [node.op_type for node in onnx.load(tmp_path / "merged.onnx").graph.node]
+    kinds = merged(exported(Wanted(precision="int8")).path, tmp_path)
     assert kinds.count("QLinearConv") == 9
     assert kinds.count("QLinearAdd") == 3
     assert "Conv" not in kinds

@@ -7,18 +7,29 @@ the grid. The last layer's outputs, the logits, stay as they are.
 
 from __future__ import annotations
 
+import operator
 import warnings
 from dataclasses import dataclass
 
+import torch
 from torch import fx, nn
 
 from protege.errors import ModelError
 from protege.models.joins import JOINS
-from protege.models.rounding import Ranges, RoundedWeights, round_input, round_output, round_weights
+from protege.models.rounding import (
+    Around,
+    Ranges,
+    RoundedOutput,
+    RoundedWeights,
+    round_input,
+    round_output,
+    round_weights,
+)
 
 LAYERS = (nn.Conv2d, nn.Linear)
 ACTIVATIONS = (nn.ReLU, nn.ReLU6)  # merged with what is before them; others are rounded on their own
 MOVES = (nn.MaxPool2d, nn.Identity, nn.Dropout, nn.Flatten)
+MOVING = ("flatten", "unflatten", "transpose", "permute", "reshape", "view", "chunk", torch.flatten, operator.getitem)
 
 
 class _Leaves(fx.Tracer):
@@ -65,7 +76,32 @@ def quantise(network: nn.Module, bits: Bits) -> None:
         count = bits.ends if node in (layers[0], layers[-1]) else bits.weights
         layer = network.get_submodule(str(node.target))
         if count and not isinstance(layer, RoundedWeights):
-            round_weights(layer, count, bits.ranges)
+            round_weights(layer, count, bits.ranges, around(network, node))
+
+
+def around(network: nn.Module, layer: fx.Node) -> Around | None:
+    """The grid that this layer reads, if it is on one, and the batch norm that alone reads the layer."""
+    grid = grid_of(network, layer)
+    norm = part_of(network, next(iter(layer.users)), (nn.BatchNorm2d,)) if len(layer.users) == 1 else None
+    assert norm is None or isinstance(norm, nn.BatchNorm2d)
+    return None if grid is None else Around(grid, norm)
+
+
+def grid_of(network: nn.Module, layer: fx.Node) -> RoundedOutput | None:
+    """Where what the layer reads was last rounded, if only moves lie between."""
+    found = getattr(network.get_submodule(str(layer.target)), "rounding_in", None)
+    node = layer.args[0]
+    while found is None and isinstance(node, fx.Node) and node.op != "placeholder":
+        found = getattr(network.get_submodule(str(node.target)), "rounding", None) if node.op == "call_module" else None
+        if found is None and not moves(network, node):
+            return None
+        node = node.args[0]
+    return found
+
+
+def moves(network: nn.Module, node: fx.Node) -> bool:
+    """Whether it only moves values, so that they stay on their grid."""
+    return part_of(network, node, MOVES) is not None or node.target in MOVING
 
 
 def part_of(network: nn.Module, node: fx.Node, kinds: tuple[type[nn.Module], ...]) -> nn.Module | None:

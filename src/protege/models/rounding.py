@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -17,6 +18,7 @@ Ranges = Literal["learned", "minmax"]
 SMALLEST = 1e-8  # step: a range of nothing would divide by zero
 MEMORY = 0.9  # of a running range, a batch
 SPREAD = 4.0  # standard deviations that the first learned range spans on each side
+FINEST = 64  # two products of 64 and 255 still fit the 16 bits in which older processors add them
 
 
 class Step(nn.Parameter):
@@ -61,6 +63,11 @@ def slowness(values: int, levels: float) -> float:
 def largest(bits: int) -> int:
     """Of whole numbers of so many bits, symmetric about zero: 127, 7, and 1 for the three values that two bits hold."""
     return 2 ** (bits - 1) - 1
+
+
+def stretch(bits: int) -> int:
+    """What numbers of fewer than 8 bits are multiplied by where they are stored in 8, so that biases have a finer grid."""
+    return FINEST // largest(bits) if bits < 8 else 1
 
 
 class RoundedOutput(nn.Module):
@@ -114,17 +121,36 @@ class RoundedOutput(nn.Module):
         self.seen.fill_(1)
 
 
+@dataclass(frozen=True)
+class Around:
+    """What decides on which grid a runtime keeps a layer's bias: that of what it reads, and the batch norm folded into it."""
+
+    grid: RoundedOutput
+    norm: nn.BatchNorm2d | None
+
+    def bias(self, own: Tensor) -> Tensor:
+        """The bias after folding, in the layer's own units: those before the norm's factor."""
+        if self.norm is None or self.norm.running_mean is None or self.norm.running_var is None:
+            return own
+        factor = (self.norm.running_var.double() + self.norm.eps).rsqrt()
+        if self.norm.weight is not None:
+            factor = factor * self.norm.weight
+        return own - self.norm.running_mean + (0 if self.norm.bias is None else self.norm.bias / factor)
+
+
 class RoundedWeights(nn.Module):
     """What a convolution or a linear layer has in common when its weights are rounded, one step an output channel."""
 
     weight: Tensor
+    bias: Tensor | None
     bits: int
     ranges: Ranges
     step: Tensor
+    around: Around | None  # none where it reads what is on no grid
 
-    def begin(self, bits: int, ranges: Ranges) -> None:
+    def begin(self, bits: int, ranges: Ranges, around: Around | None) -> None:
         """After a plain layer has become one of this kind."""
-        self.bits, self.ranges = bits, ranges
+        self.bits, self.ranges, self.around = bits, ranges, around
         if ranges == "learned":
             start = 2 * self.weight.detach().flatten(1).abs().mean(1) / math.sqrt(largest(bits))
             self.step = Step(start.clamp(min=SMALLEST))
@@ -141,6 +167,25 @@ class RoundedWeights(nn.Module):
         return rounded(self.weight, step, -top, top, slowness(self.weight[0].numel(), top))
 
     @torch.no_grad()
+    def deployed_bias(self) -> Tensor | None:
+        """Moved so that after folding it is a whole number of the steps that sums of products are in, as runtimes keep it."""
+        if self.around is None:
+            return self.bias
+        steps = self.steps()
+        own = torch.zeros_like(steps) if self.bias is None else self.bias.detach()
+        folded = self.around.bias(own.double())
+        finest = steps.double() * self.around.grid.step.clamp(min=SMALLEST) / stretch(self.bits)
+        moved = (folded / finest).round() * finest - folded
+        return own + moved.nan_to_num(0, 0, 0).to(
+            own.dtype
+        )  # a channel that its norm has switched off has no such grid
+
+    def used_bias(self) -> Tensor | None:
+        """Plain while it is trained and while ranges are looked for."""
+        plain = self.training or self.around is None or self.around.grid.watched is not None
+        return self.bias if plain else self.deployed_bias()
+
+    @torch.no_grad()
     def whole_numbers(self) -> tuple[Tensor, Tensor]:
         """The weights as int8, and the step of each output channel."""
         top, step = largest(self.bits), self.steps()
@@ -152,22 +197,22 @@ class RoundedConv2d(RoundedWeights, nn.Conv2d):
     """A convolution with rounded weights; made of a plain one by `__class__`, so that names and weights stay."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        return self._conv_forward(input, self.rounded_weight(), self.bias)
+        return self._conv_forward(input, self.rounded_weight(), self.used_bias())
 
 
 class RoundedLinear(RoundedWeights, nn.Linear):
     """A linear layer with rounded weights."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        return nn.functional.linear(input, self.rounded_weight(), self.bias)
+        return nn.functional.linear(input, self.rounded_weight(), self.used_bias())
 
 
-def round_weights(layer: nn.Module, bits: int, ranges: Ranges) -> None:
+def round_weights(layer: nn.Module, bits: int, ranges: Ranges, around: Around | None = None) -> None:
     """Make this plain layer one with rounded weights, in place."""
     kind: type[nn.Module] = RoundedConv2d if isinstance(layer, nn.Conv2d) else RoundedLinear
     layer.__class__ = kind  # pyright: ignore[reportAttributeAccessIssue]
     assert isinstance(layer, RoundedWeights)
-    layer.begin(bits, ranges)
+    layer.begin(bits, ranges, around)
 
 
 def round_output(part: nn.Module, bits: int, ranges: Ranges) -> None:

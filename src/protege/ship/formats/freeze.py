@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from protege.models.quantised import graph_of, part_of
-from protege.models.rounding import RoundedWeights
+from protege.models.rounding import RoundedWeights, stretch
 from protege.ship.formats.grid import Grid
 
 WIDEST_BIAS = 2.0**30  # steps: a bias is stored as a 32-bit whole number of them
@@ -26,11 +26,17 @@ class Whole:
     step: Tensor  # [outputs]
     bits: int
 
+    @property
+    def step_in_eight_bits(self) -> Tensor:
+        """As a runtime computes with them, when fewer bits are stretched to 8."""
+        return self.step / stretch(self.bits)
+
 
 def frozen(module: nn.Module) -> tuple[nn.Module, dict[str, Whole]]:
     """A copy of plain layers that computes what the rounded network does, and its rounded weights by path."""
     network = copy.deepcopy(module).eval().requires_grad_(False)
     graph = graph_of(network)
+    settle_biases(network)
     for convolution, norm in norms_behind(network, graph):
         fold(network, convolution, norm)
     whole: dict[str, Whole] = {}
@@ -38,6 +44,13 @@ def frozen(module: nn.Module) -> tuple[nn.Module, dict[str, Whole]]:
         if isinstance(part, RoundedWeights):
             whole[path] = plain(part)
     return with_grids(network, whole)
+
+
+def settle_biases(network: nn.Module) -> None:
+    """While the norms are still there: what they hold says on which grid a bias is once they are folded."""
+    for part in network.modules():
+        if isinstance(part, RoundedWeights) and (bias := part.deployed_bias()) is not None:
+            part.bias = nn.Parameter(bias, requires_grad=False)
 
 
 def norms_behind(network: nn.Module, graph: fx.Graph) -> list[tuple[str, str]]:

@@ -33,7 +33,8 @@ class Grid(nn.Module):
 
 
 def translations() -> dict[Any, Any]:
-    """For `torch.onnx.export`. Fewer than 8 bits travel as 8, clipped before to the levels that there are."""
+    """For `torch.onnx.export`. Fewer than 8 bits travel as 8, cut to the levels that there are while they are whole numbers,
+    so that runtimes merge what stands before."""
     from onnx import TensorProto, helper
     from onnxscript import opset20
 
@@ -44,9 +45,9 @@ def translations() -> dict[Any, Any]:
 
     def pair(values: Any, step: float, zero: int, top: int) -> Any:
         size, origin = constant(TensorProto.FLOAT, step), constant(TensorProto.UINT8, zero)
+        whole = op.QuantizeLinear(values, size, origin)
         if top < 255:
-            low, high = constant(TensorProto.FLOAT, -zero * step), constant(TensorProto.FLOAT, (top - zero) * step)
-            values = op.Clip(values, low, high)
-        return op.DequantizeLinear(op.QuantizeLinear(values, size, origin), size, origin)
+            whole = op.Clip(whole, constant(TensorProto.UINT8, 0), constant(TensorProto.UINT8, top))
+        return op.DequantizeLinear(whole, size, origin)
 
     return {torch.ops.protege.grid.default: pair}

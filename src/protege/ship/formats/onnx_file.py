@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from protege.models.rounding import stretch
 from protege.ship.extras import need
 from protege.ship.formats.freeze import Whole
 
@@ -124,8 +125,8 @@ def with_whole_weights(model: onnx.ModelProto, whole: Mapping[str, Whole]) -> on
     for node in list(model.graph.node):
         if node.op_type in {"Conv", "Gemm", "MatMul"} and (stored := stored_weight(node, graph, whole)):
             on_grid(node, graph)
-            numbers, step = stored.numbers.numpy(), stored.step.numpy().astype(np.float32)
-            weight = packed(node, graph, numbers, stored.bits)
+            step = stored.step_in_eight_bits.numpy().astype(np.float32)
+            weight = packed(node, graph, stored)
             node.input[1] = graph.insert(node, "DequantizeLinear", [weight, graph.constant(step)], axis=0)
             whole_bias(node, graph, step)
     return graph.written()
@@ -161,19 +162,24 @@ def grid_before(tensor: str, graph: Graph) -> list[str] | None:
     return None
 
 
-def packed(node: onnx.NodeProto, graph: Graph, numbers: Array, bits: int) -> str:
-    """int8 as it is; fewer bits packed into bytes, which any runtime unpacks as it loads the file."""
+def packed(node: onnx.NodeProto, graph: Graph, stored: Whole) -> str:
+    """int8 as it is; fewer bits packed into bytes, which any runtime unpacks and stretches as it loads the file."""
+    numbers, bits = stored.numbers.numpy(), stored.bits
     if bits == 8:
         return graph.constant(numbers)
+    from onnx import TensorProto
+
     each = 8 // bits
     flat = (numbers.reshape(-1) + 2 ** (bits - 1)).astype(np.uint8)
     flat = np.append(flat, np.zeros(-len(flat) % each, np.uint8)).reshape(-1, each)
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
-    stored = graph.constant((flat << shifts).sum(1, dtype=np.uint8)[:, None])
-    single = graph.insert(node, "BitShift", [stored, graph.constant(shifts)], direction="RIGHT")
+    stored_bytes = graph.constant((flat << shifts).sum(1, dtype=np.uint8)[:, None])
+    single = graph.insert(node, "BitShift", [stored_bytes, graph.constant(shifts)], direction="RIGHT")
     single = graph.insert(node, "BitwiseAnd", [single, graph.constant(np.array(2**bits - 1, np.uint8))])
-    single = graph.insert(node, "Cast", [single], to=3)  # int8
-    single = graph.insert(node, "Sub", [single, graph.constant(np.array(2 ** (bits - 1), np.int8))])
+    single = graph.insert(node, "Cast", [single], to=TensorProto.INT32)
+    single = graph.insert(node, "Sub", [single, graph.constant(np.array(2 ** (bits - 1), np.int32))])
+    single = graph.insert(node, "Mul", [single, graph.constant(np.array(stretch(bits), np.int32))])
+    single = graph.insert(node, "Cast", [single], to=TensorProto.INT8)
     single = graph.insert(node, "Reshape", [single, graph.constant(np.array([-1]))])
     ends = [graph.constant(np.array([0])), graph.constant(np.array([numbers.size]))]
     single = graph.insert(node, "Slice", [single, *ends])
