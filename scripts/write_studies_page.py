@@ -53,6 +53,7 @@ PARTS: dict[type[BaseModel], tuple[str, dict[str, str]]] = {
             "seeds": "seeds: {select: [100, 101], report: 5}",
             "protocol": "protocol: literature",
             "report": "report: best",
+            "choose_by": "choose_by: nll",
             "compare": "compare: [{treatment: kd, primary: true}]",
             "published": "published: [{arm: kd, pair: wide, value: 70.66}]",
             "notes": "notes: the publication trained for 240 epochs",

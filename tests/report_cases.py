@@ -91,7 +91,7 @@ def summaries(rows: Sequence[RunRow]) -> dict[Any, dict[str, Summary]]:
     found: dict[Any, dict[str, Summary]] = {}
     for which in ("final", "best"):
         for name in MEASURES:
-            values = [getattr(one.test[which], name) for one in rows if which in one.test]
+            values = [one.test[which].get(name) for one in rows if which in one.test]
             summed = summary_of([value for value in values if value is not None])
             if summed is not None:
                 found.setdefault(which, {})[name] = summed

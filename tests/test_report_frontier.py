@@ -11,25 +11,20 @@ from protege.report.material import collect
 from protege.report.page.blocks import Figures, Words
 from protege.report.page.table import Table
 from protege.report.sections.frontier import frontier
-from protege.study.findings import Findings, Measure
+from protege.study.findings import Findings
 from protege.study.findings.summaries import summary_of
-
-BYTES = Measure(
-    name="bytes", label="file", unit="kB", difference_unit="units", higher_is_better=False, needs_teacher=False
-)
-LATENCY = BYTES.model_copy(update={"name": "latency", "label": "latency", "unit": "ms"})
 
 
 def priced(prices: Mapping[str, tuple[float, float, int]]) -> Findings:
-    """Arms with kilobytes, milliseconds and multiply-adds; accuracies 70.6, 72.6 and 72.1."""
+    """Arms with bytes, milliseconds and multiply-adds; accuracies 70.6, 72.6 and 72.1."""
     plain = findings({"alone": ALONE, "kd": TAUGHT, "dkd": (72.0, 72.1, 72.2)})
     cells = []
     for cell in plain.cells:
         size, time, count = prices[cell.key]
-        measured = {"bytes": summary_of([size, size, size]), "latency": summary_of([time - 0.1, time, time + 0.1])}
+        measured = {"bytes": summary_of([size, size, size]), "latency_ms": summary_of([time - 0.1, time, time + 0.1])}
         facts = network("resnet8", 1, count)
         cells.append(cell.model_copy(update={"test": {"final": cell.test["final"] | measured}, "student": facts}))
-    return plain.model_copy(update={"cells": tuple(cells), "measures": (*plain.measures, BYTES, LATENCY)})
+    return plain.model_copy(update={"cells": tuple(cells)})
 
 
 def test_what_another_beats_in_accuracy_and_every_price_is_named_and_how_surely(tmp_path: Path) -> None:
@@ -40,14 +35,14 @@ def test_what_another_beats_in_accuracy_and_every_price_is_named_and_how_surely(
     words, figures, table = section.blocks
     assert isinstance(words, Words) and isinstance(figures, Figures) and isinstance(table, Table)
     assert words.text.startswith(
-        "Worth choosing among (test accuracy in %), cheapest first by file, kB: alone (70.58 ± 0.63, n 3); kd ("
+        "Worth choosing among (test accuracy in %), cheapest first by size, bytes: alone (70.58 ± 0.63, n 3); kd ("
     )
     assert "every price: dkd by kd (within the intervals)." in words.text
     names = [column.name for column in table.columns]
     beaten = {row.values[0]: row.values[names.index("beaten by")] for row in table.rows}
     assert beaten == {"alone": None, "kd": None, "dkd": "kd"}
-    assert {"file kB", "latency ms", "multiply-adds"} <= set(names)
-    for name, drawing in zip(("file, kB", "latency, ms", "multiply-adds"), figures.drawings, strict=True):
+    assert {"size bytes", "latency ms", "multiply-adds"} <= set(names)
+    for name, drawing in zip(("size, bytes", "latency, ms", "multiply-adds"), figures.drawings, strict=True):
         assert f"against {name}" in drawing
     assert all(drawing.count('class="hue1 dash0 hollow"') == 1 for drawing in figures.drawings)
 

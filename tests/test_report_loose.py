@@ -188,6 +188,6 @@ def test_a_teacher_that_was_brought_along_is_known_by_what_its_students_evaluati
     measured = next(row for row in findings_of([teacher], made).runs if row.id == teacher.id)
     assert one.given and one.key.startswith("file:")
     assert one.network.parameters == teacher.result()["parameters"]
-    assert one.test["final"]["accuracy"].mean == pytest.approx(measured.test["final"].accuracy)
+    assert one.test["final"]["accuracy"].mean == pytest.approx(measured.test["final"]["accuracy"])
     assert found.cell("kd").teacher == one.key
     assert f"teacher {one.key}" in html(page_of(collect(found, root)))

@@ -88,6 +88,11 @@ def test_a_run_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert one["latency_p95_ms"] >= one["latency_low_ms"]
     assert one["rounds"] >= 5
     assert not (run.path.parent / "ledger.jsonl").exists()
+    kept = run.measured()["final"]
+    assert {name: kept[name] for name in ("bytes", "latency_ms", "machine")} == {
+        name: one[name] for name in ("bytes", "latency_ms", "machine")
+    }
+    assert "accuracy" not in kept
 
 
 def test_the_test_set_is_opened_through_the_ledger(tmp_path: Path) -> None:

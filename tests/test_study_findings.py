@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from protege.study.findings import Cell, Costs, Effect, Findings, RunRow, Scores, Selection
+from protege.study.findings import Cell, Costs, Effect, Findings, RunRow, Selection
 from protege.study.findings.answer import answer, how_far
 from protege.study.findings.family import Member, hypotheses
 from protege.study.findings.gather import noisy_choices
@@ -55,13 +55,19 @@ def effect(**changes: Any) -> Effect:
 
 def test_fractions_are_told_in_percent_and_nats_as_they_are() -> None:
     found = scores(RECORD, {"agreement": 0.8, "kl_t1": 0.3, "kl_t4": 0.01})
-    assert (found.accuracy, found.ece, found.scaled_ece, found.agreement) == (50.0, 10.0, 5.0, 80.0)
-    assert (found.nll, found.brier, found.kl_t1, found.temperature) == (1.5, 0.4, 0.3, 2.0)
-    assert found.top5 is None
+    assert [found[name] for name in ("accuracy", "ece", "scaled_ece", "agreement")] == [50.0, 10.0, 5.0, 80.0]
+    assert [found[name] for name in ("nll", "brier", "kl_t1", "temperature")] == [1.5, 0.4, 0.3, 2.0]
+    assert found["top5"] is None
 
 
-def test_every_measure_is_a_score_and_says_how_to_read_it() -> None:
-    assert set(MEASURES) | {"temperature"} == set(Scores.model_fields)
+def test_a_price_comes_from_the_record_beside_the_run_and_is_unknown_without_one() -> None:
+    found = scores(RECORD, measured={"bytes": 87_588, "latency_ms": 0.25, "multiply_adds": None})
+    assert (found["bytes"], found["latency_ms"], found["multiply_adds"]) == (87_588, 0.25, None)
+    assert "bytes" not in scores(RECORD)
+    assert scores(RECORD, measured={"bytes": "many"})["bytes"] is None  # whoever wrote that
+
+
+def test_every_measure_says_how_to_read_it() -> None:
     assert MEASURES["accuracy"].difference_unit == "points" and MEASURES["nll"].difference_unit == "units"
 
 

@@ -26,13 +26,14 @@ from protege.launch.jobs import Job, Reply
 from protege.launch.launcher import Outcome, Unwatched
 from protege.launch.local import Slots
 from protege.report.make import make_report
-from protege.runs import Run, read_json, read_lines
+from protege.runs import Run, read_json, read_lines, write_json
 from protege.runs.config import Place, TeacherConfig
 from protege.study.conduct.jobs import conduct, known_runs, left
 from protege.study.findings import Findings, outcome, read
 from protege.study.findings.gather import gather
 from protege.study.findings.interim import Interim
 from protege.study.question.load import study_of
+from protege.study.question.measures import MEASURES, Measure
 from protege.study.question.plan import Plan
 from protege.study.run import Stopped, run_study
 
@@ -115,6 +116,85 @@ def test_scores_that_were_read_before_the_choice_are_said(finished: tuple[Plan, 
     time.sleep(1.1)  # the ledger tells seconds
     _, findings = carried_out(runs, compare=[{"treatment": "kd"}])
     assert any("5 run(s) had been read before this study made its choices" in warning for warning in findings.warnings)
+
+
+# ---- what is measured ----
+
+
+def kept(file: Path, value: float) -> None:
+    """A figure that an evaluation of tomorrow might keep."""
+    record = read_json(file)
+    record["final"]["made"] = {"up": value}
+    write_json(file, record)
+
+
+def test_a_measure_declared_in_one_place_is_compared_tabled_drawn_and_chosen_by(
+    finished: tuple[Plan, Findings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, before = finished
+    novel: dict[str, Any] = {
+        "name": "novel",
+        "label": "novel figure",
+        "unit": "",
+        "difference_unit": "units",
+        "kept": "made.up",
+    }
+    novel |= {"higher_is_better": False, "needs_teacher": False}
+    monkeypatch.setitem(MEASURES, "novel", Measure.model_validate(novel))
+    runs = tmp_path / "runs"
+    shutil.copytree(plan.place.runs, runs)
+    for row in before.runs:
+        if row.role == "select":
+            evaluate(Run(runs / row.id), Place(runs=runs))
+            kept(runs / row.id / "evaluations/heldout.json", 1.0 if row.values == before.cell("kd").values else 2.0)
+        else:
+            kept(
+                runs / row.id / "evaluations/test.json",
+                {"alone": 5.0, "kd": 3.0}.get(row.cell, 1.0) + (row.seed or 0) / 4,
+            )
+    asked = [{"treatment": "kd"}, {"treatment": "kd", "measure": "novel"}]
+    _, found = carried_out(runs, choose_by="novel", compare=asked)
+    assert found.cell("kd").test["final"]["novel"].mean == 3.125
+    assert found.effects[1].measure == "novel" and found.effects[1].difference == -2.0
+    (chosen,) = found.selections
+    assert chosen.measure == "novel" and sorted(one.mean or 0 for one in chosen.candidates) == [1.0, 2.0]
+    assert chosen.chosen == before.cell("kd").values and "novel figure" in chosen.sentence
+    make_report(found, runs, tmp_path / "report", pictures=False)
+    assert "novel figure" in (tmp_path / "report/tables/calibration.csv").read_text().partition("\n")[0]
+    assert "held-out novel figure" in (tmp_path / "report/tables/selection_1.csv").read_text().partition("\n")[0]
+    assert 'aria-label="kd held-out novel figure"' in (tmp_path / "report/report.html").read_text()
+
+
+def test_a_price_that_a_run_lacks_is_missing_and_not_zero(finished: tuple[Plan, Findings], tmp_path: Path) -> None:
+    plan, before = finished
+    runs = tmp_path / "runs"
+    shutil.copytree(plan.place.runs, runs)
+    for row in before.rows("alone"):
+        Run(runs / row.id).keep_measured("final", {"bytes": 350_000, "latency_ms": 2.0 + (row.seed or 0), "threads": 1})
+    found = gather(planned(runs))
+    assert found.cell("alone").test["final"]["bytes"].mean == 350_000
+    assert found.cell("alone").test["final"]["latency_ms"].mean == 2.5
+    assert "bytes" not in found.cell("kd").test["final"]
+    assert all("bytes" not in row.test["final"] for row in found.rows("kd"))
+    compared = planned(runs, compare=[{"treatment": "kd", "measure": "latency_ms"}])
+    assert gather(compared).effects[0].outcome == "pending"
+    for row in before.rows("kd"):
+        Run(runs / row.id).keep_measured("final", {"bytes": 350_000, "latency_ms": 1.0 + (row.seed or 0), "threads": 2})
+    found = gather(compared)
+    assert found.effects[0].difference == pytest.approx(-1.0) and "ms" in found.effects[0].sentence
+    assert any("not all measured alike" in warning for warning in found.warnings)
+
+
+def test_prices_that_do_not_spread_are_told_and_not_tested(finished: tuple[Plan, Findings], tmp_path: Path) -> None:
+    plan, before = finished
+    runs = tmp_path / "runs"
+    shutil.copytree(plan.place.runs, runs)
+    for arm, size in (("alone", 350_000), ("kd", 90_000)):
+        for row in before.rows(arm):
+            Run(runs / row.id).keep_measured("final", {"bytes": size})
+    (found,) = gather(planned(runs, compare=[{"treatment": "kd", "measure": "bytes"}])).effects
+    assert (found.difference, found.outcome) == (-260_000, "untested")
+    assert "is -260,000 bytes, untested: too few seeds, or no spread" in found.sentence
 
 
 # ---- what is taken in, and what is made again ----
@@ -224,10 +304,10 @@ def test_every_score_is_that_of_the_evaluation_in_percent(finished: tuple[Plan, 
     plan, findings = finished
     for row in findings.rows("alone"):
         record = read_json(plan.place.runs / row.id / "evaluations/test.json")
-        assert row.test["final"].accuracy == 100 * record["final"]["accuracy"]
-        assert row.test["best"].nll == record["best"]["nll"]
+        assert row.test["final"]["accuracy"] == 100 * record["final"]["accuracy"]
+        assert row.test["best"]["nll"] == record["best"]["nll"]
         assert row.heldout["final"] == 100 * Run(plan.place.runs / row.id).result()["heldout_accuracy"]
-    accuracies = [row.test["final"].accuracy for row in findings.rows("alone")]
+    accuracies = [row.test["final"]["accuracy"] or 0.0 for row in findings.rows("alone")]
     assert findings.cell("alone").test["final"]["accuracy"].mean == pytest.approx(sum(accuracies) / 2)
 
 
@@ -240,8 +320,8 @@ def test_students_alone_are_compared_with_the_teacher_too(finished: tuple[Plan, 
     shutil.copytree(plan.place.runs, runs)
     (teacher,) = plan.teacher_runs()
     live = evaluate(Run(runs / row.id), Place(runs=runs), test=True, teachers=[TeacherConfig(source=teacher.id)])
-    assert row.test["final"].agreement == pytest.approx(100 * live["final"]["fidelity"]["agreement"], abs=0.1)
-    assert row.test["final"].kl_t4 == pytest.approx(live["final"]["fidelity"]["kl_t4"], rel=1e-3)
+    assert row.test["final"]["agreement"] == pytest.approx(100 * live["final"]["fidelity"]["agreement"], abs=0.1)
+    assert row.test["final"]["kl_t4"] == pytest.approx(live["final"]["fidelity"]["kl_t4"], rel=1e-3)
 
 
 def test_the_family_is_corrected_together_and_the_answer_is_the_primary_one(finished: tuple[Plan, Findings]) -> None:
@@ -369,7 +449,7 @@ def test_teachers_that_were_brought_along_are_asked_when_students_are_tested(
     assert teacher.test["final"]["accuracy"].mean == findings.teachers[0].test["final"]["accuracy"].mean
     alone, before = given.rows("alone")[0], findings.rows("alone")[0]
     assert alone.id == before.id
-    assert alone.test["final"].agreement == before.test["final"].agreement
+    assert alone.test["final"]["agreement"] == before.test["final"]["agreement"]
 
 
 def test_a_published_grid_is_an_ablation(finished: tuple[Plan, Findings], tmp_path: Path) -> None:

@@ -196,6 +196,14 @@ def test_choosing_needs_held_out_images() -> None:
     refused("nothing to choose on", base=BASE | {"data": {"name": "cifar10-mini", "heldout": 0}})
 
 
+def test_only_what_held_out_images_judge_may_choose() -> None:
+    made(choose_by="nll")
+    for measure in ("scaled_ece", "agreement", "bytes"):
+        refused(f"'{measure}' cannot choose: held-out images do not judge it", choose_by=measure)
+    refused("'nil' is not measured. Did you mean 'nll'", choose_by="nil")
+    refused("choose_by: the literature protocol chooses nothing", choose_by="nll", protocol="literature")
+
+
 def test_arms_are_judged_by_the_same_images() -> None:
     refused("data.heldout_seed differs", arms=ARMS | {"other": {"method": "supervised", "data.heldout_seed": 7}})
     made(arms=ARMS | {"fewer": {"method": "supervised", "data.limit": 100}})

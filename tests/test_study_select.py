@@ -92,6 +92,25 @@ def test_the_score_named_in_the_study_counts(plan: Plan) -> None:
     assert seed_scores(by_best, [first]) == {100: pytest.approx(60.0)}
 
 
+def test_another_measure_of_held_out_images_chooses_in_its_own_direction(plan: Plan) -> None:
+    """The third has the lowest likelihood loss, and the lowest accuracy too."""
+    by_nll = Plan(plan.study.model_copy(update={"choose_by": "nll"}), plan.place)
+    finish_all(by_nll, [[0.5, 0.5], [0.6, 0.6], [0.4, 0.4]])
+    cell = by_nll.cells[1]
+    assert not standing(by_nll, cell).settled
+    selecting = [run.id for runs in tried(by_nll, cell) for run in runs]
+    judging = [job for job in jobs(by_nll, ["kd"]) if job.verb == "evaluate"]
+    assert [(job.run, job.split) for job in judging] == [(run, "heldout") for run in selecting]
+    for runs, nll in zip(tried(by_nll, cell), (1.2, 1.1, 0.9), strict=True):
+        for run in runs:
+            judged = {"images": 20, "accuracy": 0.5, "nll": nll, "brier": 0.5, "ece": 0.1}
+            record = {"run": run.id, "split": "heldout", "images": 20, "teachers": [], "final": judged}
+            write_json(Run(by_nll.place.runs / run.id).evaluations / "heldout.json", record)
+    chosen = standing(by_nll, cell).chosen
+    assert chosen is not None and chosen.values == {"method.temperature": 4}
+    assert by_nll.folder != plan.folder
+
+
 def test_fresh_seeds_report_what_was_chosen(plan: Plan) -> None:
     finish_all(plan, [[0.5, 0.5], [0.6, 0.6], [0.4, 0.4]])
     again = [run for run in known_runs(plan) if run.place == "kd" and run.role == "report"]

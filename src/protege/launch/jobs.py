@@ -16,7 +16,7 @@ STAND_IN = "stand-in"  # source of a teacher that a probe makes up
 
 
 class Job(Described):
-    """Train a run, evaluate a finished one on the test set, or try what a run takes."""
+    """Train a run, evaluate a finished one, or try what a run takes."""
 
     verb: Literal["train", "evaluate", "probe"]
     run: str = Field(description="id of the run; of a probe, its name in the cache")
@@ -25,6 +25,7 @@ class Job(Described):
     label: str = Field(default="", description="for people")
     wave: str = Field(default="runs", description="for people: which jobs it is submitted with")
     needs: tuple[str, ...] = Field(default=(), description="runs that must be finished first")
+    split: Literal["heldout", "test"] = Field(default="test", description="evaluate: on which images")
     references: tuple[TeacherConfig, ...] | None = Field(
         default=None, description="evaluate: teachers to compare with; None: the run's own"
     )

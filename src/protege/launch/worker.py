@@ -115,7 +115,7 @@ def _done(job: Job) -> dict[str, Any]:
 
     if job.place.threads:
         torch.set_num_threads(job.place.threads)
-    evaluate(Run(job.place.runs / job.run), job.place, test=True, teachers=job.references)
+    evaluate(Run(job.place.runs / job.run), job.place, test=job.split == "test", teachers=job.references)
     return {}
 
 

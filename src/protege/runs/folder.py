@@ -9,6 +9,7 @@ runs/<id>/
   model.safetensors        the student at the end, best.safetensors at its best on held-out images
   result.json              last: its presence means the run is finished
   evaluations/             what `protege evaluate` found
+  measured.json            what `protege measure` found last: bytes, milliseconds, and where
 runs/ledger.jsonl          every reading of a test set
 """
 
@@ -115,6 +116,16 @@ class Run:
 
     def evaluation(self, split: str) -> dict[str, Any]:
         return read_json(self.evaluations / f"{split}.json", records.Evaluation)
+
+    def measured(self) -> dict[str, Any]:
+        """What it costs where it runs, by epoch; empty where nobody measured."""
+        file = self.path / "measured.json"
+        return read_json(file, records.MeasuredRecord) if is_there(file) else {}
+
+    def keep_measured(self, which: str, found: Mapping[str, Any]) -> None:
+        """Over what was measured before; values that are not measured again stay."""
+        known = self.measured()
+        write_json(self.path / "measured.json", {**known, which: {**known.get(which, {}), **found}})
 
 
 def _as_it_was(described: Mapping[str, Any]) -> dict[str, Any]:

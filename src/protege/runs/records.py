@@ -198,6 +198,21 @@ class Evaluation(_Part):
     best: NotRequired[Judged]
 
 
+class Prices(_Part):
+    """Of one network where it runs; who measured more may keep more."""
+
+    bytes: NotRequired[Count]
+    multiply_adds: NotRequired[Count | None]
+    latency_ms: NotRequired[Seconds]
+
+
+class MeasuredRecord(_Part):
+    """measured.json"""
+
+    final: NotRequired[Prices]
+    best: NotRequired[Prices]
+
+
 def _moment(text: str) -> str:
     if datetime.fromisoformat(text).tzinfo is None:
         raise ValueError("names no time zone")

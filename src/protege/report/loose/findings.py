@@ -121,7 +121,10 @@ def _test(known: Known, group: Group, one: Member, role: str) -> dict[Which, Sco
         return {}
     found = one.run.evaluation("test")
     kept: list[Which] = [which for which in WHICH if which in found]
-    return {which: scores(found[which], _nearness(known, group, one, which, found, role)) for which in kept}
+    return {
+        which: scores(found[which], _nearness(known, group, one, which, found, role), one.run.measured().get(which))
+        for which in kept
+    }
 
 
 def _nearness(
@@ -235,7 +238,7 @@ def _said_by(identity: str, known: Known) -> dict[Which, dict[str, Summary]]:
             file = one.run.evaluations / "test.json"
             found = one.run.evaluation("test") if file.exists() else {}
             if found.get("teachers") == [identity] and "teacher" in found:
-                known_scores = {name: getattr(scores(found["teacher"]), name) for name in MEASURES}
+                known_scores = {name: scores(found["teacher"]).get(name) for name in MEASURES}
                 taken = {name: summary_of([value]) for name, value in known_scores.items() if value is not None}
                 return {"final": {name: one for name, one in taken.items() if one is not None}}
     return {}

@@ -56,7 +56,7 @@ def subjects(findings: Findings) -> tuple[Subject, ...]:
             label=f"teacher {one.key}",
             kind="teacher",
             of=one,
-            facts=one.network,
+            facts=_as_measured(one.network, one.test, findings.score),
             teachers=one.student_of,
             rows=tuple(findings.rows(one.key, "teacher")),
             style="teacher",
@@ -69,7 +69,7 @@ def subjects(findings: Findings) -> tuple[Subject, ...]:
             label=one.label,
             kind="alone" if one.alone else "taught",
             of=one,
-            facts=one.student,
+            facts=_as_measured(one.student, one.test, findings.score),
             teachers=tuple(named(one.teacher, keys)),
             rows=tuple(findings.rows(one.key)),
             style=styles[one.key],
@@ -80,6 +80,12 @@ def subjects(findings: Findings) -> tuple[Subject, ...]:
         for one in findings.cells
     )
     return (*teachers, *students)
+
+
+def _as_measured(described: NetworkFacts, test: Mapping[Which, Mapping[str, Summary]], score: Which) -> NetworkFacts:
+    """A network that was made smaller computes less than its description has it."""
+    found = test.get(score, {}).get("multiply_adds")
+    return described.model_copy(update={"multiply_adds": round(found.mean)}) if found else described
 
 
 def named(several: str | None, keys: Sequence[str]) -> Iterable[str]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from protege.report.material.subjects import Subject
 from protege.report.page.table import Column, Kind, Value, estimate, said
-from protege.study.findings import Measure, Summary, Which
+from protege.study.findings import Measure, NetworkFacts, Summary, Which
 
 SHORT = {
     "accuracy": "test accuracy %", "top5": "test top-5 %", "nll": "NLL", "brier": "Brier", "ece": "ECE %",
@@ -21,8 +21,10 @@ SPREAD = "± is the sample standard deviation over seeds"
 SEEDS: tuple[Column, Callable[[Subject], Value]] = (Column("seeds", "count"), lambda one: len(one.of.seeds))
 
 
-def about(measure: Measure) -> Literal["right", "teacher", "price", "sure"]:
-    """Which section shows it: what has a unit of its own (bytes, ms) is a price."""
+def about(measure: Measure) -> Literal["right", "teacher", "price", "sure", "network"]:
+    """Which section shows it: what has a unit of its own (bytes, ms) is a price. A network's facts are shown with it, measured or not."""
+    if measure.name in NetworkFacts.model_fields:
+        return "network"
     if measure.needs_teacher:
         return "teacher"
     if measure.unit not in ("", "%"):
@@ -36,12 +38,17 @@ def in_percent(measure: Measure | None) -> bool:
 
 def decimals(measure: Measure | None) -> int:
     """Points and prices to a hundredth; likelihoods and divergences are smaller numbers."""
-    return {"": 4, "bytes": 0}.get(measure.unit, 2) if measure else 2
+    return {"": 4, "bytes": 0, "multiply-adds": 0}.get(measure.unit, 2) if measure else 2
 
 
 def column(measure: Measure, kind: Kind = "estimate") -> Column:
     name = SHORT.get(measure.name, f"{measure.label} {measure.unit}".strip())
     return Column(name, kind, decimals(measure))
+
+
+def called(measure: Measure, split: Literal["test", "heldout"]) -> str:
+    """`held-out accuracy %`: for an axis or a head that says of which images."""
+    return f"{IMAGES[split]} {column(measure).name.removeprefix('test ')}"
 
 
 def scored(measure: Measure | None, score: Which) -> tuple[Column, Callable[[Subject], Value]]:

@@ -13,7 +13,7 @@ from protege.report.page.blocks import Block, Bullets, Code, Section, Words
 from protege.report.page.table import Column, Dress, Table, Value, table_of, varied
 from protege.report.sections.head import protocol_in_words
 from protege.runs.display import duration
-from protege.study.findings import Findings, RunRow, Scores
+from protege.study.findings import Findings, RunRow
 
 ROLES = {"teacher": "teacher", "select": "to choose", "report": "reported"}
 USUAL = ("time", "run", "images", "user", "command")  # fields of a line of the ledger, in the order shown
@@ -100,8 +100,7 @@ def _runs(findings: Findings) -> Table:
     shown.sort(key=lambda one: OF_A_RUN.index(one.name) if one.name in OF_A_RUN else len(OF_A_RUN))
 
     def scored(row: RunRow, measure: str) -> Value:
-        scores: Scores | None = row.test.get(findings.score) or row.test.get("final")
-        return getattr(scores, measure, None)
+        return (row.test.get(findings.score) or row.test.get("final", {})).get(measure)
 
     return table_of(
         "runs",

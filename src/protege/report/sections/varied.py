@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +14,7 @@ from protege.report.figures.heat import Field, heat
 from protege.report.figures.plots import Series, lines
 from protege.report.material import Material
 from protege.report.material.subjects import Subject
-from protege.report.material.words import IMAGES
+from protege.report.material.words import IMAGES, called, column, in_percent
 from protege.report.page.blocks import Block, Figures, Section, Words
 from protege.report.page.table import (
     Column,
@@ -51,6 +52,7 @@ def varied(material: Material) -> Section | None:
 
 def _candidates(findings: Findings, selection: Selection, number: int) -> Table:
     """Every configuration that was tried, with the held-out accuracy of each selection seed."""
+    measure = findings.measure(selection.measure)
     devices = {row.id: row.device for row in findings.runs}
     paths = dict.fromkeys(path for one in selection.candidates for path in one.values)
 
@@ -68,10 +70,10 @@ def _candidates(findings: Findings, selection: Selection, number: int) -> Table:
         [
             *((last(path), lambda one, path=path: plain(one.values.get(path, ""))) for path in paths),
             *(
-                (Column(f"seed {seed}", "number"), lambda one, seed=seed: one.scores.get(seed))
+                (replace(column(measure, "number"), name=f"seed {seed}"), lambda one, seed=seed: one.scores.get(seed))
                 for seed in selection.seeds
             ),
-            (Column("held-out accuracy %", "estimate"), mean),
+            (replace(column(measure), name=called(measure, "heldout")), mean),
             ("chosen", lambda one: "chosen" if one.chosen else None),
         ],
         f"{selection.heldout_images:,} held-out images, seeds that report nothing. {selection.sentence}",
@@ -128,7 +130,10 @@ def _figures(grid: Grid, material: Material) -> list[Block]:
     name, own = _called(grid), _subjects(grid, material)
     selections = material.findings.selections
     chosen = next((one.chosen for one in selections if (one.arm, one.pair) == (grid.arm, grid.pair)), None)
-    drawn = _drawings(grid, name, chosen, own[0].style if own else "hue0")
+    measure = material.findings.measure(grid.measure)
+    drawn = _drawings(
+        grid, Look(name, chosen, own[0].style if own else "hue0", called(measure, grid.split), column(measure))
+    )
     if not drawn:
         return [Words(f"{name} varies {', '.join(map(last, grid.paths))}: see the table.")]
     seeds = sorted({summary.n for _, summary in grid.points if summary})
@@ -137,40 +142,55 @@ def _figures(grid: Grid, material: Material) -> list[Block]:
         if grid.luck is None
         else f" If all were equally good, the best would lead the mean by {grid.luck:.2f} points by luck."
     )
+    unit = " in percent" if in_percent(measure) else ""
+    many = f"{'/'.join(map(str, seeds))} {'seed' if seeds == [1] else 'seeds'} a point"
     caption = (
-        f"{name}: {IMAGES[grid.split]} accuracy in percent, {'/'.join(map(str, seeds))} {'seed' if seeds == [1] else 'seeds'} a point"
+        f"{name}: {IMAGES[grid.split]} {measure.label}{unit}, {many}"
         f"{', the chosen one marked' if chosen else ''}.{luck}{material.hardware(own)}"
     )
     return [Figures(drawn, caption)]
 
 
-def _drawings(grid: Grid, name: str, chosen: Values | None, style: str) -> list[Markup]:
+@dataclass(frozen=True)
+class Look:
+    """What the drawings of one grid have in common."""
+
+    name: str
+    chosen: Values | None
+    style: str
+    axis: str
+    column: Column
+
+
+def _drawings(grid: Grid, look: Look) -> list[Markup]:
     """A list of points may be several sweeps, each over fields of its own: a drawing each."""
     sweeps: dict[tuple[str, ...], list[Point]] = {}
     for point in grid.points:
         sweeps.setdefault(tuple(sorted(point[0])), []).append(point)
-    return [drawing for points in sweeps.values() for drawing in _of_sweep(points, grid, name, chosen, style)]
+    return [drawing for points in sweeps.values() for drawing in _of_sweep(points, grid, look)]
 
 
-def _of_sweep(points: Sequence[Point], grid: Grid, name: str, chosen: Values | None, style: str) -> list[Markup]:
+def _of_sweep(points: Sequence[Point], grid: Grid, look: Look) -> list[Markup]:
     paths = [path for path in grid.paths if path in points[0][0]]
     paths = [path for path in paths if len({plain(values[path]) for values, _ in points}) > 1] or paths[:1]
     paths, tied = _free(points, paths)
     if sum(summary is not None for _, summary in points) < 2:
         return []  # one point draws no line; the table has it
     if len(paths) == 1:
-        return [_line(points, grid.split, paths[0], name, chosen, style, tied)]
+        return [_line(points, paths[0], look, tied)]
     if len(paths) == 2:
-        return [_heat(points, paths[0], paths[1], name, chosen, style)]
+        return [_heat(points, paths[0], paths[1], look)]
     if len(paths) == 3:
         slices = list(dict.fromkeys(plain(values[paths[2]]) for values, _ in points))
         return [
             _heat(
                 [point for point in points if plain(point[0][paths[2]]) == value],
-                paths[0], paths[1], f"{name}, {last(paths[2])} {value}", chosen, style,
+                paths[0],
+                paths[1],
+                replace(look, name=f"{look.name}, {last(paths[2])} {value}"),
             )
             for value in slices
-        ]  # fmt: skip
+        ]
     return []
 
 
@@ -191,19 +211,11 @@ def _goes_with(points: Sequence[Point], one: str, other: str) -> bool:
 # ---- one varied value ----
 
 
-def _line(
-    points: Sequence[Point],
-    split: str,
-    path: str,
-    name: str,
-    chosen: Values | None,
-    style: str,
-    tied: Sequence[str] = (),
-) -> Markup:
+def _line(points: Sequence[Point], path: str, look: Look, tied: Sequence[str]) -> Markup:
     """Along the values where they are numbers, else as a grid of one row."""
     known = [(values[path], summary) for values, summary in points if summary is not None]
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value, _ in known):
-        return _heat(points, "", path, name, chosen, style)
+        return _heat(points, "", path, look)
     known.sort(key=lambda one: one[0])
     at = [float(value) for value, _ in known]
     spreads = [summary.sd or 0.0 for _, summary in known]
@@ -214,12 +226,12 @@ def _line(
         mean=means,
         low=[mean - sd for mean, sd in zip(means, spreads, strict=True)],
         high=[mean + sd for mean, sd in zip(means, spreads, strict=True)],
-        style=style,
+        style=look.style,
         n=max(summary.n for _, summary in known),
-        marked=next((float(values[path]) for values, _ in points if values == chosen), None),
+        marked=next((float(values[path]) for values, _ in points if values == look.chosen), None),
     )
     with_it = f" (and {', '.join(map(last, tied))} with it)" if tied else ""
-    return lines([one], name, f"{last(path)}{with_it}", f"{IMAGES[split]} accuracy %", log_x=_multiplied(at))
+    return lines([one], look.name, f"{last(path)}{with_it}", look.axis, log_x=_multiplied(at))
 
 
 def _multiplied(values: Sequence[float]) -> bool:
@@ -233,12 +245,12 @@ def _multiplied(values: Sequence[float]) -> bool:
 # ---- two ----
 
 
-def _heat(points: Sequence[Point], down: str, across: str, name: str, chosen: Values | None, style: str) -> Markup:
+def _heat(points: Sequence[Point], down: str, across: str, look: Look) -> Markup:
     rows = _values(points, down)
     columns = _values(points, across)
     by_place = {(plain(values.get(down, "")), plain(values.get(across, ""))): (values, one) for values, one in points}
-    fields = [[_field(by_place.get((row, column)), chosen) for column in columns] for row in rows]
-    return heat(rows, columns, fields, last(down) or name, last(across), name, style)
+    fields = [[_field(by_place.get((row, column)), look) for column in columns] for row in rows]
+    return heat(rows, columns, fields, last(down) or look.name, last(across), look.name, look.style)
 
 
 def _values(points: Sequence[tuple[Values, Any]], path: str) -> list[str]:
@@ -255,12 +267,11 @@ def _values(points: Sequence[tuple[Values, Any]], path: str) -> list[str]:
     return [plain(value) for value in found]
 
 
-def _field(point: Point | None, chosen: Values | None) -> Field | None:
+def _field(point: Point | None, look: Look) -> Field | None:
     values, summary = point or ({}, None)
     if summary is None:
         return None
-    shown = said(estimate(summary), Column("", "estimate"))
-    spread = f"± {summary.sd:.2f}" if summary.sd is not None else ""
-    return Field(
-        summary.mean, f"{summary.mean:.2f}", spread, f"{in_words(values)}: {shown}, n {summary.n}", values == chosen
-    )
+    shown, places = said(estimate(summary), look.column), look.column.decimals
+    spread = f"± {summary.sd:.{places}f}" if summary.sd is not None else ""
+    tooltip = f"{in_words(values)}: {shown}, n {summary.n}"
+    return Field(summary.mean, f"{summary.mean:.{places}f}", spread, tooltip, values == look.chosen)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,14 @@ ROUND = 0.25  # seconds that a network is timed for, before it is the next one's
 FEWEST, MOST = 5, 20  # rounds
 NARROW = 0.03  # of the median: the half-width of the interval at which timing ends
 THROUGHPUT_BATCH = 64
+JUDGED = (
+    "split",
+    "images",
+    "accuracy",
+    "interval",
+    "agreement_run",
+    "agreement_teacher",
+)  # which `protege evaluate` keeps
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,16 @@ def measure(
         if judge:
             judge(one.source, one)
     time_in_turns(found, runs, which, asked)
+    for one in found:
+        keep(one, runs, which)
     return found
+
+
+def keep(one: Measured, runs: Path, which: str) -> None:
+    """Beside the run, so that studies and reports know it; a file's price is not its run's."""
+    if Path(one.source).suffix not in FILES:
+        known = {name: value for name, value in asdict(one).items() if name not in ("source", *JUDGED)}
+        find(runs, one.source).keep_measured(which, known)
 
 
 # ---- how big ----

@@ -9,13 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 from protege.launch.jobs import Job, Reply
 from protege.launch.launcher import Launcher, Outcome, Watch, run_jobs
 from protege.runs import Run, write_json
 from protege.runs.config import TeacherConfig
-from protege.study.conduct.select import divergence, mark_diverged, settled_run, standing
+from protege.study.conduct.select import divergence, mark_diverged, settled_run, standing, to_judge
 from protege.study.question.arms import Cell
 from protege.study.question.plan import Plan, PlannedRun, Tutor
 
@@ -118,10 +118,13 @@ def unsealed(plan: Plan, run: PlannedRun) -> bool:
 def jobs(plan: Plan, only: Sequence[str] = (), command: str = "") -> list[Job]:
     """What is to be done now. The test set is opened when nothing of the whole study is left to train."""
     training = [_training(plan, run, command) for run in left(plan, only)]
-    if training or left(plan):
-        return training
+    judging = [
+        _evaluation(plan, run, "heldout", None, command) for run in known_runs(plan, only) if _chooses(plan, run)
+    ]
+    if training or judging or left(plan):
+        return [*judging, *training]
     record_choices(plan)
-    return [_evaluation(plan, run, live, command) for run, live in to_unseal(plan) if not unsealed(plan, run)]
+    return [_evaluation(plan, run, "test", live, command) for run, live in to_unseal(plan) if not unsealed(plan, run)]
 
 
 def _training(plan: Plan, run: PlannedRun, command: str) -> Job:
@@ -141,15 +144,25 @@ def _training(plan: Plan, run: PlannedRun, command: str) -> Job:
     )
 
 
-def _evaluation(plan: Plan, run: PlannedRun, live: tuple[TeacherConfig, ...] | None, command: str) -> Job:
-    place = plan.place.model_copy(update={"quiet": True})
+def _chooses(plan: Plan, run: PlannedRun) -> bool:
+    return run.role == "select" and to_judge(plan, run)
+
+
+def _evaluation(
+    plan: Plan,
+    run: PlannedRun,
+    split: Literal["heldout", "test"],
+    live: tuple[TeacherConfig, ...] | None,
+    command: str,
+) -> Job:
     return Job(
         verb="evaluate",
         run=run.id,
         config=run.config,
-        place=place,
+        place=plan.place.model_copy(update={"quiet": True}),
         label=label(run),
-        wave="test",
+        wave=split,
+        split=split,
         references=live,
         command=command,
     )

@@ -109,7 +109,12 @@ class StudyDisplay(Display):
 
 
 def _doing(job: Job) -> str:
-    return {"train": "", "evaluate": "test scores of ", "probe": "a few steps of "}[job.verb] + (job.label or job.run)
+    what = {
+        "train": "",
+        "evaluate": f"{job.split.replace('heldout', 'held-out')} scores of ",
+        "probe": "a few steps of ",
+    }[job.verb]
+    return what + (job.label or job.run)
 
 
 def _heldout(lines: Sequence[Mapping[str, object]]) -> str:

@@ -1,4 +1,4 @@
-"""Which configuration an arm is reported with: by the mean held-out accuracy over the selection seeds, and nothing else."""
+"""Which configuration an arm is reported with: by the mean over the selection seeds of one measure of held-out images (accuracy)."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from protege.data.files import is_there
 from protege.runs import Run, read_json, write_json
 from protege.runs.records import Divergence
 from protege.study.question.arms import Cell, Configuration
+from protege.study.question.measures import MEASURES, value_of
 from protege.study.question.plan import Plan, PlannedRun
-from protege.study.question.schema import Which
+from protege.study.question.schema import Study, Which
 
 
 @dataclass(frozen=True)
 class Standing:
     """How far the choice of a cell is."""
 
-    settled: bool  # every selection run is finished or has diverged
+    settled: bool  # every selection run is finished and judged, or has diverged
     chosen: Configuration | None  # None while not settled, and where every configuration diverged
 
 
@@ -29,17 +31,23 @@ def standing(plan: Plan, cell: Cell) -> Standing:
         return Standing(True, cell.configurations[0])
     candidates = tried(plan, cell)
     settled = all(settled_run(plan.place.runs, run) for runs in candidates for run in runs)
-    if not settled:
+    if not settled or any(to_judge(plan, run) for runs in candidates for run in runs):
         return Standing(False, None)
     means = [mean_of(seed_scores(plan, runs)) for runs in candidates]
-    best = best_of(means)
+    best = best_of(means, higher=MEASURES[plan.study.choose_by].higher_is_better is True)
     return Standing(True, None if best is None else cell.configurations[best])
 
 
-def best_of(means: Sequence[float | None]) -> int | None:
-    """Position of the highest; the first of equals; None where there is none."""
-    known = [(mean, -position) for position, mean in enumerate(means) if mean is not None]
+def best_of(means: Sequence[float | None], *, higher: bool = True) -> int | None:
+    """Position of the highest, or of the lowest; the first of equals; None where there is none."""
+    known = [(mean if higher else -mean, -position) for position, mean in enumerate(means) if mean is not None]
     return -max(known)[1] if known else None
+
+
+def to_judge(plan: Plan, run: PlannedRun) -> bool:
+    """Whether a finished run must be evaluated on held-out images before it can be chosen by them: training leaves the accuracy alone."""
+    folder = Run(plan.place.runs / run.id)
+    return plan.study.choose_by != "accuracy" and folder.finished and not is_there(folder.evaluations / "heldout.json")
 
 
 def tried(plan: Plan, cell: Cell) -> list[list[PlannedRun]]:
@@ -47,11 +55,18 @@ def tried(plan: Plan, cell: Cell) -> list[list[PlannedRun]]:
 
 
 def seed_scores(plan: Plan, runs: Sequence[PlannedRun]) -> dict[int, float | None]:
-    """Held-out accuracy in percent by seed, the mean where several teachers taught one seed; None if a run is not finished."""
+    """What chooses, by seed: the mean where several teachers taught one seed; None if a run is not finished."""
     by_seed: dict[int, list[float | None]] = {}
     for run in runs:
-        by_seed.setdefault(run.seed, []).append(heldout_of(Run(plan.place.runs / run.id)).get(plan.study.report))
+        by_seed.setdefault(run.seed, []).append(_judged(Run(plan.place.runs / run.id), plan.study))
     return {seed: mean_of(dict(enumerate(values))) for seed, values in by_seed.items()}
+
+
+def _judged(run: Run, study: Study) -> float | None:
+    if study.choose_by == "accuracy":
+        return heldout_of(run).get(study.report)
+    known = run.finished and is_there(run.evaluations / "heldout.json")
+    return value_of(MEASURES[study.choose_by], run.evaluation("heldout").get(study.report, {})) if known else None
 
 
 def mean_of(scores: Mapping[int, float | None]) -> float | None:

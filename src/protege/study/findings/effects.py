@@ -123,10 +123,9 @@ def said(
     one = found.headline
     if one is None:
         why = "too few seeds, or no spread among them, to tell a difference from chance"
-        return (
-            "untested",
-            f"{treatment} minus {control} is {found.plain.difference:+.4g} {measure.difference_unit}, untested: {why}.",
-        )
+        difference = found.plain.difference
+        shown = f"{difference:+,.0f}" if abs(difference) >= 1000 else f"{difference:+.4g}"
+        return "untested", f"{treatment} minus {control} is {shown} {measure.difference_unit}, untested: {why}."
     wider = tuple((OTHERS[population], wide) for population, wide in found.claims[1:] if population in OTHERS)
     told = Told(
         treatment, control, measure.difference_unit, how(found), given.of(member.cells, found.named), wider,

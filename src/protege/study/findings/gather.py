@@ -165,6 +165,7 @@ def _warnings(
         yield "No hypothesis was named primary, so the answer counts all."
     yield from seal_warnings(plan, rows)
     yield from unlike_arms(found, judge)
+    yield from _unlike_prices(plan, rows)
     yield from _mixed(rows)
 
 
@@ -179,6 +180,21 @@ def noisy_choices(selections: Sequence[Selection]) -> Iterable[str]:
         f"The choices of {', '.join(one.cell for one in noisy)} are mostly noise: "
         f"what was tried spreads by no more than the standard error on {images}."
     )
+
+
+def _unlike_prices(plan: Plan, rows: Sequence[RunRow]) -> Iterable[str]:
+    """Milliseconds of another runtime, machine or number of threads do not compare."""
+    found: set[str] = set()
+    for row in rows:
+        measured = runs.Run(plan.place.runs / row.id).measured().get(plan.study.report, {}) if row.test else {}
+        if "latency_ms" in measured:
+            machine = measured.get("machine")
+            where = str(machine.get("processor")) if isinstance(machine, Mapping) else "a machine that is not named"
+            found.add(
+                f"{measured.get('runtime')}, {measured.get('threads')} thread(s), batch {measured.get('batch')}, {where}"
+            )
+    if len(found) > 1:
+        yield f"Latencies were not all measured alike, so they do not compare: {'; '.join(sorted(found))}."
 
 
 def _mixed(rows: Sequence[RunRow]) -> Iterable[str]:

@@ -162,7 +162,7 @@ class Candidate(Part):
 
     values: Values
     scores: dict[int, float | None] = Field(
-        description="selection seed -> held-out accuracy; None: diverged or unfinished"
+        description="selection seed -> what chooses, of held-out images; None: diverged or unfinished"
     )
     mean: float | None = Field(description="None: not to be chosen, for a run of it diverged or is not finished")
     sd: float | None
@@ -176,6 +176,7 @@ class Selection(Part):
     arm: str
     pair: str | None
     cell: str
+    measure: str = Field(default="accuracy", description="that chooses, by its mean over the seeds")
     score: Which
     seeds: tuple[int, ...]
     heldout_images: int
@@ -191,13 +192,14 @@ class Selection(Part):
 
 
 class Grid(Part):
-    """Varied values against what they gave: of the held-out images where one was chosen, of the test set in an ablation."""
+    """Varied values against what they gave in one measure: of the held-out images where one was chosen, of the test set in an ablation."""
 
     arm: str
     pair: str | None
     split: Literal["heldout", "test"]
+    measure: str = Field(default="accuracy", description="what chose; of the test set the accuracy")
     paths: tuple[str, ...] = Field(description="the varied fields")
-    points: tuple[tuple[Values, Summary | None], ...] = Field(description="accuracy at each point")
+    points: tuple[tuple[Values, Summary | None], ...] = Field(description="the measure at each point")
     luck: float | None = Field(description="how far the best point leads the mean if all are equally good, in points")
 
 
@@ -421,6 +423,9 @@ class Findings(Part):
         description="the study's file as it was read, reduced where it was; without what has its default"
     )
     made: str = Field(description="when")
+
+    def measure(self, name: str) -> Measure:
+        return next(one for one in self.measures if one.name == name)
 
     def cell(self, key: str) -> Cell:
         return next(cell for cell in self.cells if cell.key == key)

@@ -114,7 +114,7 @@ class Rows:
             return {}
         found = run.evaluation("test")
         return {
-            which: scores(found[which], self._nearness(run, which, found, references))
+            which: scores(found[which], self._nearness(run, which, found, references), run.measured().get(which))
             for which in WHICH
             if which in found
         }
@@ -195,7 +195,7 @@ def by_seed(rows: Iterable[RunRow], read: Callable[[RunRow], float | None]) -> d
 
 
 def test_value(which: Which, measure: str) -> Callable[[RunRow], float | None]:
-    return lambda row: getattr(row.test[which], measure) if which in row.test else None
+    return lambda row: row.test.get(which, {}).get(measure)
 
 
 def heldout_value(which: Which) -> Callable[[RunRow], float | None]:

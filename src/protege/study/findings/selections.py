@@ -9,6 +9,7 @@ from protege import stats
 from protege.study.conduct.select import Standing, mean_of, seed_scores, standing, tried
 from protege.study.findings.record import Candidate, Selection
 from protege.study.question.arms import Cell, Configuration
+from protege.study.question.measures import MEASURES, Measure
 from protege.study.question.plan import Plan, PlannedRun
 
 
@@ -20,11 +21,13 @@ def selection(plan: Plan, cell: Cell, heldout_images: int) -> Selection:
         for configuration, runs in zip(cell.configurations, tried(plan, cell), strict=True)
     )
     means = [candidate.mean / 100 for candidate in candidates if candidate.mean is not None]
-    noise = stats.selection_is_noise(means, heldout_images) if now.settled and len(means) > 1 else None
+    by_accuracy = plan.study.choose_by == "accuracy"  # of which alone it is known how it scatters with the images
+    noise = stats.selection_is_noise(means, heldout_images) if by_accuracy and now.settled and len(means) > 1 else None
     return Selection(
         arm=cell.arm,
         pair=cell.pair,
         cell=cell.key,
+        measure=plan.study.choose_by,
         score=plan.study.report,
         seeds=plan.study.select_seeds,
         heldout_images=heldout_images,
@@ -34,13 +37,15 @@ def selection(plan: Plan, cell: Cell, heldout_images: int) -> Selection:
         standard_error=100 * noise.standard_error if noise else None,
         luck=100 * noise.luck if noise and noise.is_noise else None,
         is_noise=noise.is_noise if noise else None,
-        sentence=noise.sentence if noise else _not_yet(now),
+        sentence=noise.sentence if noise else _without_noise(now, MEASURES[plan.study.choose_by], len(means)),
     )
 
 
-def _not_yet(now: Standing) -> str:
+def _without_noise(now: Standing, measure: Measure, known: int) -> str:
     if not now.settled:
         return "Not every selection run is finished."
+    if known > 1:
+        return f"Chosen by the {measure.label}, of which it is not computed whether so many images can tell."
     return "One configuration alone did not diverge." if now.chosen else "Every configuration diverged."
 
 

@@ -172,7 +172,7 @@ def _given_scores(plan: Plan, key: str) -> dict[Which, dict[str, Summary]]:
             found[record["teachers"][0]] = scores(record["teacher"])
     taken: dict[str, Summary] = {}
     for measure in MEASURES:
-        values = [value for one in found.values() if (value := getattr(one, measure)) is not None]
+        values = [value for one in found.values() if (value := one.get(measure)) is not None]
         if (summed := summary_of(values)) is not None:
             taken[measure] = summed
     return {"final": taken} if taken else {}
@@ -199,6 +199,7 @@ def _held_out_grid(selection: Selection) -> Grid:
         arm=selection.arm,
         pair=selection.pair,
         split="heldout",
+        measure=selection.measure,
         paths=_paths(points),
         points=tuple(points),
         luck=selection.luck,

@@ -341,6 +341,8 @@ def _problems_of_protocol(study: Study) -> Iterator[str]:
             teacher.weights == "best" and not teacher.source for teacher in study.teachers.values()
         ):
             yield "report: the literature protocol holds no images out, so there is no best epoch; the final one is reported."
+        if study.choose_by != "accuracy":
+            yield "choose_by: the literature protocol chooses nothing. Leave it out, or use `protocol: heldout`."
         if any(kept_apart):
             yield "data: the literature protocol trains on everything; leave data.heldout out (or give data.resplit nothing held out)."
     elif not all(kept_apart):

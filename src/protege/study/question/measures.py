@@ -1,13 +1,12 @@
-"""What is measured of a finished network: a measure is one field of `Scores`, and everything else follows from it.
+"""What is measured of a finished network: a measure is declared in one line of `MEASURES`, and everything else follows from it.
 
-Findings, tables, comparisons and charts go through `MEASURES`. One that older findings lack needs the default None.
+Findings, comparisons, tables, charts and the choice of a configuration go through `MEASURES`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,70 +18,71 @@ class Part(BaseModel):
 
 
 class Measure(Part):
-    """How to read one measured quantity."""
+    """How to read one measured quantity, and where its value lies."""
 
     name: str = Field(description="key in scores, summaries and effects: accuracy, nll, ...")
     label: str = Field(description="for people: accuracy, expected calibration error, ...")
-    unit: str = Field(description="'%' or '' of a value")
-    difference_unit: str = Field(description="'points' or 'units' of a difference")
+    unit: str = Field(
+        description="'%' of what is kept as a fraction of 1, '' of a plain number; another one is a price's"
+    )
+    difference_unit: str = Field(description="'points' or 'units' of a difference, or the price's unit")
     higher_is_better: bool | None = Field(description="None: neither is better in itself")
     needs_teacher: bool = Field(description="compares with a teacher")
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """What a field of `Scores` says of itself."""
-
-    label: str
-    unit: str
-    difference_unit: str
-    higher_is_better: bool | None
-    needs_teacher: bool
-
-
-def _percent(label: str, higher: bool | None, teacher: bool = False) -> _Kind:
-    """Of what an evaluation keeps as a fraction of 1."""
-    return _Kind(label, "%", "points", higher, teacher)
-
-
-def _plain(label: str, teacher: bool = False) -> _Kind:
-    return _Kind(label, "", "units", False, teacher)
-
-
-class Scores(Part):
-    """Of one network on one set of images. Percent where the measure says so."""
-
-    accuracy: Annotated[float, _percent("accuracy", True)]
-    top5: Annotated[float | None, _percent("top-5 accuracy", True)] = Field(
-        description="None with five classes or fewer"
+    record: Literal["evaluation", "measured"] = Field(
+        default="evaluation",
+        description="evaluation: of images, as `protege evaluate` kept it; measured: the run's measured.json",
     )
-    nll: Annotated[float, _plain("negative log-likelihood")]
-    brier: Annotated[float, _plain("Brier score")]
-    ece: Annotated[float, _percent("expected calibration error", False)]
-    temperature: float | None = Field(description="fitted on held-out images; None where there are none")
-    scaled_nll: Annotated[float | None, _plain("negative log-likelihood, temperature fitted")] = Field(
-        description="with that temperature"
-    )
-    scaled_ece: Annotated[float | None, _percent("expected calibration error, temperature fitted", False)] = Field(
-        description="with that temperature"
-    )
-    agreement: Annotated[float | None, _percent("agreement with the teacher", None, teacher=True)] = Field(
-        description="share of images with the reference teacher's first choice; None without a teacher"
-    )
-    kl_t1: Annotated[float | None, _plain("KL from the teacher at temperature 1", teacher=True)] = Field(
-        description="KL(teacher || student) at temperature 1"
-    )
-    kl_t4: Annotated[float | None, _plain("KL from the teacher at temperature 4", teacher=True)] = Field(
-        description="KL(teacher || student) at temperature 4, no T^2"
-    )
+    kept: str = Field(default="", description="dotted place in that record, of one epoch; empty: its name")
+    heldout: bool = Field(default=True, description="held-out images tell it as test images do, so it may choose")
 
+    @property
+    def chooses(self) -> bool:
+        """Whether a configuration may be chosen by it."""
+        of_images = self.record == "evaluation" and self.heldout
+        return of_images and not self.needs_teacher and self.higher_is_better is not None
+
+
+def _percent(name: str, label: str, higher: bool | None, **others: Any) -> Measure:
+    return _measure(name, label, "%", "points", higher, **others)
+
+
+def _plain(name: str, label: str, **others: Any) -> Measure:
+    return _measure(name, label, "", "units", False, **others)
+
+
+def _price(name: str, label: str, unit: str) -> Measure:
+    """What a network costs where it runs; a run has it once `protege measure` was asked."""
+    return _measure(name, label, unit, unit, False, record="measured")
+
+
+def _measure(name: str, label: str, unit: str, difference_unit: str, higher: bool | None, **others: Any) -> Measure:
+    fields = {"name": name, "label": label, "unit": unit, "difference_unit": difference_unit}
+    return Measure.model_validate({**fields, "higher_is_better": higher, "needs_teacher": False, **others})
+
+
+TAUGHT: dict[str, Any] = {"needs_teacher": True}
+FITTED: dict[str, Any] = {"heldout": False}  # held-out images fit the temperature, so they do not judge it
 
 MEASURES: dict[str, Measure] = {
-    name: Measure(name=name, **asdict(kind))
-    for name, field in Scores.model_fields.items()
-    for kind in field.metadata
-    if isinstance(kind, _Kind)
+    one.name: one
+    for one in (
+        _percent("accuracy", "accuracy", True),
+        _percent("top5", "top-5 accuracy", True),
+        _plain("nll", "negative log-likelihood"),
+        _plain("brier", "Brier score"),
+        _percent("ece", "expected calibration error", False),
+        _plain("scaled_nll", "negative log-likelihood, temperature fitted", kept="scaled.nll", **FITTED),
+        _percent("scaled_ece", "expected calibration error, temperature fitted", False, kept="scaled.ece", **FITTED),
+        _percent("agreement", "agreement with the teacher", None, kept="fidelity.agreement", **TAUGHT),
+        _plain("kl_t1", "KL from the teacher at temperature 1", kept="fidelity.kl_t1", **TAUGHT),
+        _plain("kl_t4", "KL from the teacher at temperature 4", kept="fidelity.kl_t4", **TAUGHT),
+        _price("bytes", "size", "bytes"),
+        _price("multiply_adds", "arithmetic", "multiply-adds"),
+        _price("latency_ms", "latency", "ms"),
+    )
 }
+
+Scores = dict[str, float | None]  # by measure, and the fitted `temperature`; None: not known of this network
 
 
 RATIOS = ("gap_recovered", "error_reduction", "teacher_recovered")  # what publications make of accuracies, in percent
@@ -98,20 +98,20 @@ def ratios(taught: float, alone: float, teacher: float) -> dict[str, float | Non
     }
 
 
-def scores(found: Mapping[str, Any], fidelity: Mapping[str, float] | None = None) -> Scores:
-    """From an evaluation's record, in fractions of 1, to percent. With a fitted temperature, keys begin with `scaled_`."""
-    scaled = found.get("scaled") or {}
-    known = {
-        **found,
-        "temperature": scaled.get("temperature"),
-        **{f"scaled_{name}": value for name, value in scaled.items()},
-        **{name: (fidelity or {}).get(name) for name, measure in MEASURES.items() if measure.needs_teacher},
-    }
-    return Scores.model_validate({name: in_unit(name, known.get(name)) for name in Scores.model_fields})
+def scores(
+    evaluated: Mapping[str, Any], fidelity: Mapping[str, float] | None = None, measured: Mapping[str, Any] | None = None
+) -> Scores:
+    """Of one network at one epoch, from the records of its run. `fidelity` stands for that of the evaluation."""
+    records = {"evaluation": {**evaluated, "fidelity": fidelity}, "measured": measured or {}}
+    known = {one.name: value_of(one, records[one.record]) for one in MEASURES.values() if records[one.record]}
+    return {**known, "temperature": (evaluated.get("scaled") or {}).get("temperature")}
 
 
-def in_unit(name: str, value: float | None) -> float | None:
-    """A fraction of 1 as percent, where the measure is in percent."""
-    if value is None or name not in MEASURES or MEASURES[name].unit != "%":
-        return value
-    return 100 * value
+def value_of(measure: Measure, record: Mapping[str, Any]) -> float | None:
+    """In the measure's unit; None where the record has no such value."""
+    found: Any = record
+    for step in (measure.kept or measure.name).split("."):
+        found = found.get(step) if isinstance(found, Mapping) else None
+    if not isinstance(found, int | float):
+        return None
+    return 100 * found if measure.unit == "%" else found

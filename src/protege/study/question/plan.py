@@ -72,9 +72,10 @@ class Plan:
     def identity(self) -> str:
         """The same for the same runs, comparisons and protocol, however the file is worded and whatever arms and pairs are called."""
         study = self.study
+        chosen_by = [] if study.choose_by == "accuracy" else [study.choose_by]
         content = {
             "format": 2,
-            "protocol": [study.protocol, study.report, self.scale],
+            "protocol": [study.protocol, study.report, self.scale, *chosen_by],
             "compare": sorted(canonical(self._asked(one)) for one in study.compare),
             "cells": sorted(canonical(self._runs_of(cell)) for cell in self.cells),
         }
@@ -109,6 +110,8 @@ class Plan:
     def _earlier_identity(self) -> str | None:
         """By which studies were found when the names of arms and pairs were part of it; None where they could not ask this."""
         study, asked = self.study, []
+        if study.choose_by != "accuracy":
+            return None
         for one in study.compare:
             content = one.model_dump(mode="json")
             newer = {name: content.pop(name) for name in ("at", "control_at", "control_pair", "than", "among")}

@@ -342,6 +342,7 @@ class Study(Described):
     report: Which = Field(
         default="final", description="epoch whose score counts: the last, or the best on held-out images"
     )
+    choose_by: str = Field(default="accuracy", description="the measure of held-out images that chooses")
     compare: tuple[Hypothesis, ...] = Field(default=(), description="default: every other arm against `alone`")
     changes: tuple[str, ...] = Field(default=(), description="computed, of a reduced form: all that it changes")
     published: tuple[Published, ...] = Field(default=(), description="figures of publications, to stand beside ours")
@@ -359,6 +360,15 @@ class Study(Described):
     @classmethod
     def _run_fields(cls, given: Any) -> Any:
         return merge_fields({}, fields_and_rest({} if given is None else given, ())["fields"])
+
+    @field_validator("choose_by")
+    @classmethod
+    def _chooses(cls, measure: str) -> str:
+        known = [one.name for one in MEASURES.values() if one.chooses]
+        if measure not in known:
+            why = "cannot choose: held-out images do not judge it" if measure in MEASURES else "is not measured"
+            raise ValueError(f"'{measure}' {why}.{suggest(measure, known)} There are {', '.join(known)}")
+        return measure
 
     @property
     def select_seeds(self) -> tuple[int, ...]:
