@@ -144,6 +144,16 @@ def test_the_methods_page_is_what_its_script_writes() -> None:
     assert write_page().page() == (DOCS / "methods.md").read_text()
 
 
+def test_formulas_name_fields_of_their_method() -> None:
+    formulas = yaml.safe_load((DOCS / "formulas.yaml").read_text())
+    assert list(formulas) == list(METHODS)
+    for name, formula in formulas.items():
+        named = set(re.findall(r"@(\w+)@", formula))
+        assert named <= set(METHODS[name].model_fields), name
+        weights = {field for field in METHODS[name].model_fields if field.endswith("_weight")}
+        assert weights - named <= {"ce_weight"}, name
+
+
 def test_the_methods_page_has_every_method_once() -> None:
     headings = re.findall(r"^### (\S+)$", (DOCS / "methods.md").read_text(), re.M)
     assert sorted(headings) == sorted(METHODS)
