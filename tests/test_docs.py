@@ -214,11 +214,14 @@ def test_the_table_of_methods_leads_to_their_parts() -> None:
 def test_options_that_pages_name_exist(page: Path) -> None:
     """Also of commands that need data or time, and of options named in a sentence."""
     for command in commands(page):
-        if command[0] == "train" and "my_method.py:Mine" not in command:
+        if command[0] == "train" and ".py:" not in " ".join(command):  # the files are written where they are typed
             describe(None, [token for token in command[1:] if token not in ("--quiet", "--json")], [])
     known = {f"--{path.replace('_', '-')}" for path in _fields()} | _options()
     for option in re.findall(r"`(?:protege \w+ )?(?:RUN )?(--[\w.-]+)", page.read_text()):
-        assert option.startswith("--method.") or option in known, f"{option}{suggest(option, known)}"
+        assert option.startswith(OPEN) or option in known, f"{option}{suggest(option, known)}"
+
+
+OPEN = ("--method.", "--model.args.", "--model.stages.")  # what there is below is the method's or the network's affair
 
 
 def _fields() -> list[str]:
@@ -245,6 +248,14 @@ def typed(command: list[str], patch: pytest.MonkeyPatch) -> None:
         assert not end.code, shlex.join(command)
 
 
+THEIRS = """
+from protege.models import ModelConfig, build
+
+def resnet8():
+    return build(ModelConfig(name="resnet8"), 10)
+"""
+
+
 @pytest.fixture(scope="module")
 def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which every block marked `try` was typed, in the order of the page, and what was said, in `said`.
@@ -260,6 +271,12 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     paint_photos(folder / "photos")
     torch.save(build(ModelConfig(name="resnet20"), 10).state_dict(), folder / "weights.pth")
     (folder / "my_method.py").write_text(block("my_method.py"))
+    (folder / "my_nets.py").write_text(block("my_nets.py"))
+    (folder / "theirs.py").write_text(THEIRS)
+    theirs = torch.nn.DataParallel(build(ModelConfig(name="resnet8"), 10)).state_dict()
+    torch.save({"state_dict": theirs, "best_prec1": 10.0}, folder / "resnet8.th")
+    photographs = ModelConfig(name="resnet18", stem="imagenet")
+    torch.save(build(photographs, 1000).state_dict(), folder / "imagenet.pth")
     with pytest.MonkeyPatch.context() as patch, (folder / "said").open("w") as said:
         patch.chdir(folder)
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))

@@ -19,6 +19,7 @@ from protege.cli.ship.choose import choose
 from protege.cli.ship.export import export
 from protege.cli.ship.measure import measure
 from protege.cli.ship.predict import predict
+from protege.cli.spelling import spelled
 from protege.cli.study import app as study_commands
 from protege.cli.train import train
 from protege.errors import ProtegeError, Stopped, in_a_line
@@ -45,7 +46,7 @@ def main() -> None:
     try:
         raise SystemExit(app(standalone_mode=False) or 0)
     except ProtegeError as error:
-        _fail(str(error), 2)
+        _fail(spelled(str(error)), 2)
     except UsageMistake as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             error.show()
@@ -85,7 +86,9 @@ app.command(short_help="Train one network: alone, or taught.", **described)(trai
 app.command()(look.evaluate)
 app.command("list")(look.list_runs)
 app.command()(look.show)
-app.command()(known.models)
+app.command("models", short_help="Networks of our own, or any one: parameters, multiply-adds, stages.", **described)(
+    known.models
+)
 app.command()(known.methods)
 app.command("data", short_help="What a dataset holds and how it is split.", **described)(known.show_data)
 app.command()(predict)

@@ -12,12 +12,20 @@ import typer
 from pydantic import BaseModel, ValidationError
 from rich.table import Table
 
+from protege.cli.spelling import were_typed
 from protege.errors import ConfigError, suggest
 from protege.runs.display import table_of
 from protege.runs.plain import plain
 
 if TYPE_CHECKING:
     from protege.runs.config import RunConfig
+
+
+# Which fields there are below is known when the method or the network is: the check of the description says so.
+OPEN = (
+    "method.",
+    *(f"{model}{part}." for model in ("", "model.", "teacher.model.") for part in ("stages", "args")),
+)
 
 
 def given_fields(arguments: list[str], known: list[str], flags: list[str]) -> Iterator[tuple[str, Any]]:
@@ -33,18 +41,13 @@ def given_fields(arguments: list[str], known: list[str], flags: list[str]) -> It
         path = name.replace("-", "_")
         if not equals:
             value = waiting.pop(0) if waiting and not waiting[0].startswith("--") else "true"
-        if path not in known and not _below_a_method(path):
+        if path not in known and not path.startswith(OPEN):
             options = ["--" + other.replace("_", "-") for other in (*known, *flags)]
             problems.append(f"there is no option --{name}.{suggest('--' + name, options)}")
             continue
         yield path, _value(path, value)
     if problems:
         raise ConfigError(*problems) if len(problems) == 1 else ConfigError(f"{len(problems)} mistakes:", *problems)
-
-
-def _below_a_method(path: str) -> bool:
-    """Which fields there are is known when the method is: the check of the description says so."""
-    return path.startswith(("method.", "model.stages.", "teacher.model.stages."))
 
 
 def _value(path: str, text: str) -> Any:
@@ -65,6 +68,7 @@ def describe(file: Path | None, arguments: list[str], flags: list[str]) -> RunCo
 
     description = read_yaml(file) if file else {}
     fields = list(given_fields(arguments, known_paths(RunConfig), flags))
+    were_typed([path for path, _ in fields] if file else None)
     for path, value in fields:
         description = merge(description, path, value)
     typed = any(path in ("method", "method.name") for path, _ in fields)
@@ -122,17 +126,22 @@ def flags_of(context: typer.Context) -> list[str]:
     ]
 
 
-def checked(model: type[BaseModel], description: dict[str, Any], arguments: list[str], flags: list[str]) -> Any:
-    from protege.runs.config import known_paths
+def checked(
+    model: type[BaseModel], description: dict[str, Any], arguments: list[str], flags: list[str], section: str
+) -> Any:
+    """A part of a run, described by options that name its fields alone."""
+    from protege.runs.config import known_paths, merge
 
+    were_typed(None, below=f"{section}.")
     for path, value in given_fields(arguments, known_paths(model), flags):
-        description[path] = value
+        description = dict(merge(description, path, value))
     try:
         return model.model_validate(description)
     except ValidationError as error:
-        raise ConfigError(
-            "; ".join(
-                f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}"
-                for one in error.errors()
-            )
-        ) from error
+        raise ConfigError("; ".join(map(_option_and_problem, error.errors()))) from error
+
+
+def _option_and_problem(one: Any) -> str:
+    """The name itself is an argument, and no option."""
+    path = ".".join(map(str, one["loc"])).replace("_", "-")
+    return f"{'' if path in ('', 'name') else f'--{path}: '}{one['msg'].removeprefix('Value error, ')}"

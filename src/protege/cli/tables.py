@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -13,6 +13,7 @@ from protege.runs.display import headed, out, table_of
 if TYPE_CHECKING:
     from protege.data import Description
     from protege.methods.catalogue import Card
+    from protege.models.measure import Description as Counts
     from protege.runs import Run
 
 
@@ -93,6 +94,32 @@ def curve(metrics: list[dict[str, Any]]) -> Table:
             f"{line['lr']:.4g}",
         )
     return table
+
+
+def show_networks(rows: Sequence[Counts], classes: int, image_size: int) -> None:
+    table = table_of(
+        f"networks, for {classes} classes and {image_size} x {image_size} pixels",
+        "name", "parameters", "multiply-adds", "stages", "what it is",
+    )  # fmt: skip
+    for row in rows:
+        adds = f"{row['multiply_adds'] / 1e6:,.1f} M"
+        table.add_row(row["name"], f"{row['parameters']:,}", adds, str(len(row["stages"])), row["summary"])
+    out.print(table)
+    out.print(
+        "Others: timm:NAME and torchvision:NAME, after `pip install 'protege[timm]'`; your own: path/to/file.py:NAME.",
+        style="dim",
+    )
+
+
+def show_network(row: Counts, classes: int, image_size: int) -> None:
+    out.print(headed(row["name"], f": {row['summary']}"), soft_wrap=True)
+    out.print(f"  for {classes} classes and {image_size} x {image_size} pixels")
+    out.print(f"  parameters: {row['parameters']:,}; multiply-adds: {row['multiply_adds'] / 1e6:,.1f} M")
+    out.print(f"  classifier: {row['classifier']}")
+    table = table_of("stages", "name", "read at", "shape")
+    for name, shape in row["stages"].items():
+        table.add_row(name, row["paths"][name], " x ".join(map(str, shape)))
+    out.print(table)
 
 
 def show_methods(cards: list[Card]) -> None:

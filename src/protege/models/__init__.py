@@ -10,13 +10,24 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from protege.data.outside.code import is_own
 from protege.errors import ModelError, suggest
 from protege.models.config import ModelConfig
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["EXTERNAL", "MODELS", "Architecture", "ModelConfig", "architecture", "build", "check", "model_names"]
+__all__ = [
+    "EXTERNAL",
+    "MODELS",
+    "Architecture",
+    "ModelConfig",
+    "architecture",
+    "build",
+    "check",
+    "is_network",
+    "model_names",
+]
 
 EXTERNAL = ("timm:", "torchvision:")
 
@@ -178,18 +189,23 @@ def model_names() -> list[str]:
     return list(MODELS)
 
 
+def is_network(name: str) -> bool:
+    """Whether this can be built: ours, a library's, or one of the user's own."""
+    return name in MODELS or name.startswith(EXTERNAL) or is_own(name)
+
+
 def architecture(name: str) -> Architecture:
     if name not in MODELS:
         raise ModelError(
             f"There is no model '{name}'.{suggest(name, list(MODELS))} "
-            "`protege models` lists them; others are written timm:NAME or torchvision:NAME."
+            "`protege models` lists them; others are written timm:NAME or torchvision:NAME, your own path/to/file.py:NAME."
         )
     return MODELS[name]
 
 
-def check(config: ModelConfig) -> None:
-    """Refuse, without torch, a name that nobody knows or a stem that the network does not have."""
-    if config.name.startswith(EXTERNAL):
+def check(config: ModelConfig, where: str = "model") -> None:
+    """Refuse, without torch, a name that nobody knows or a stem that the network does not have. `where` it is described."""
+    if config.name.startswith(EXTERNAL) or is_own(config.name):
         stems: tuple[str, ...] = ()
     else:
         stems = architecture(config.name).stems
@@ -197,24 +213,40 @@ def check(config: ModelConfig) -> None:
         with_choice = ", ".join(name for name, made in MODELS.items() if "imagenet" in made.stems)
         offered = f"has only the {stems[0]} stem" if stems else "brings its own stem"
         raise ModelError(
-            f"stem: {config.stem} does not fit '{config.name}', which {offered}. "
-            f"Leave `stem` out, or take a network with both: {with_choice}."
+            f"{where}.stem {config.stem} does not fit '{config.name}', which {offered}. "
+            f"Leave it out, or take a network with both: {with_choice}."
         )
 
 
-def build(config: ModelConfig, classes: int) -> nn.Module:
+def build(config: ModelConfig, classes: int, where: str = "model") -> nn.Module:
     """The plain network, in float32 on the default device, with fresh weights or those of `config.weights`."""
-    check(config)
+    check(config, where)
     if classes < 1:
         raise ModelError(f"A classifier needs at least one class, not {classes}.")
     if config.name.startswith(EXTERNAL):
         from protege.models.external import build_external
 
         network = build_external(config.name, classes)
+    elif is_own(config.name):
+        from protege.models.own import build_own
+
+        network = build_own(config.name, classes, config.args or {}, where)
     else:
         network = architecture(config.name).build(classes, config.stem)
+    fresh = _with_new_head(network, config, classes) if config.head else None
     if config.weights is not None:
         from protege.models.weights import load_weights
 
-        load_weights(network, config.weights)
+        load_weights(network, config.weights, where, fresh)
     return network
+
+
+def _with_new_head(network: nn.Module, config: ModelConfig, classes: int) -> str:
+    """Path of the classifier, which is for so many classes now."""
+    from protege.models.discovery import discover
+    from protege.models.head import renew
+
+    known = MODELS.get(config.name)
+    path = config.classifier or (known.classifier if known else discover(network).classifier)
+    renew(network, path, classes)
+    return path

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, field_validator, model_validator
 
+from protege.data.config import separated
 from protege.data.fields import Fields
+from protege.data.outside.code import allow, is_own
+
+
+def not_given(value: object) -> bool:
+    """Fields that came later are not in the description of a run that does not use them: it keeps its id."""
+    return value is None
+
 
 STAGE_NAME = re.compile(r"stage\w+|pooled|last")
 
@@ -18,7 +26,13 @@ class ModelConfig(Fields):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(
-        min_length=1, description="one of `protege models`, or timm:NAME or torchvision:NAME, e.g. timm:convnext_tiny"
+        min_length=1,
+        description="one of `protege models`, or timm:NAME or torchvision:NAME, or your own: path/to/file.py:NAME",
+    )
+    args: dict[str, JsonValue] | None = Field(
+        default=None,
+        exclude_if=not_given,
+        description="what a class or function of your own takes: --model.args.width 0.5",
     )
     stem: Literal["cifar", "imagenet"] | None = Field(
         default=None,
@@ -28,6 +42,16 @@ class ModelConfig(Fields):
     weights: str | None = Field(
         default=None,
         description="file to start from: .safetensors, .pth or .pt, whose classifier has as many classes as the data",
+    )
+    head: Literal["new"] | None = Field(
+        default=None,
+        exclude_if=not_given,
+        description="new: all of the weights file but the classifier, which begins afresh, for weights of other classes",
+    )
+    frozen: Annotated[tuple[str, ...], BeforeValidator(separated)] | None = Field(
+        default=None,
+        exclude_if=not_given,
+        description="what stays as it is: stages by name, each with all before it, or modules by path; stage1,stage2",
     )
     stages: dict[str, str] | None = Field(
         default=None,
@@ -43,6 +67,19 @@ class ModelConfig(Fields):
     @classmethod
     def _bare_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("name")
+    @classmethod
+    def _may_run(cls, name: str) -> str:
+        if is_own(name):
+            allow(name)
+        return name
+
+    @model_validator(mode="after")
+    def _args_are_of_ones_own(self) -> Self:
+        if self.args and not is_own(self.name):
+            raise ValueError(f"args are for a network of your own (path/to/file.py:NAME); '{self.name}' takes none")
+        return self
 
     @field_validator("stages")
     @classmethod

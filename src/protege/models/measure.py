@@ -23,6 +23,8 @@ class Description(TypedDict):
     parameters: int
     multiply_adds: int  # one image through convolutions and matrix products; norms and activations are not counted
     stages: dict[str, tuple[int, ...]]  # shape by name, without the batch
+    paths: dict[str, str]  # of modules, by the stage's name
+    classifier: str
     summary: str
 
 
@@ -50,19 +52,21 @@ def plain_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fused)
 
 
-def describe(name: str, classes: int = 10, image_size: int = 32) -> Description:
-    """Our own networks are measured without making their weights, in milliseconds."""
-    config = ModelConfig(name=name)
+def describe(given: str | ModelConfig, classes: int = 10, image_size: int = 32) -> Description:
+    """Those of the package are measured without making their weights, in milliseconds."""
+    config = ModelConfig(name=given) if isinstance(given, str) else given
+    name = config.name
     own = name in MODELS
     with torch.device("meta" if own else "cpu"):
         network = wrap(build(config, classes), config, image_size)
     shapes = network.shapes(image_size)
+    stages = [stage for stage in network.names(["stages"]) if stage != "last"] if len(shapes) > 1 else []
     return Description(
         name=name,
         parameters=parameter_count(network),
         multiply_adds=multiply_adds(network.module, image_size),
-        stages={stage: shapes[stage] for stage in network.names(["stages"]) if stage != "last"}
-        if len(shapes) > 1
-        else {},
+        stages={stage: shapes[stage] for stage in stages},
+        paths={stage: network.stages[stage] for stage in stages},
+        classifier=network.classifier,
         summary=MODELS[name].summary if own else f"{type(network.module).__name__} of {name.partition(':')[0]}",
     )

@@ -7,7 +7,7 @@ there are none.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -30,6 +30,7 @@ class Network(nn.Module):
         self.stages = {"pooled": classifier + ENTERS, **stages}
         self.stages["pooled"] = self.stages.pop("pooled")  # last, being deepest
         self.classifier = classifier
+        self._still: list[nn.Module] = []
         for path in (*self.stages.values(), classifier):
             submodule(module, path.removesuffix(ENTERS))
 
@@ -51,6 +52,17 @@ class Network(nn.Module):
             with capture.attached(self.module):
                 self.module(images)
         return capture.features()
+
+    def keep_still(self, parts: Sequence[nn.Module]) -> None:
+        """These are in evaluation mode from now on, whatever mode the network is in."""
+        self._still = list(parts)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for part in self._still:
+            part.eval()
+        return self
 
     def names(self, read: Sequence[str]) -> list[str]:
         """Which features `read` means, shallowest first. "logits" and "classifier" mean none."""
@@ -125,6 +137,16 @@ class Reader(nn.Module):
     def close(self) -> None:
         for hook in self.hooks:
             hook.remove()
+
+
+def refuse_other_classes(network: Network, name: str, classes: int) -> None:
+    """Only a network that is not ours may be made for another number of classes than it was asked for."""
+    made = len(network.classifier_parameters()[0])
+    if made != classes:
+        raise ModelError(
+            f"{name} tells {made} classes apart, and the data have {classes}. Give it the number (an argument num_classes, "
+            "or model.args), or model.head new for another last layer."
+        )
 
 
 def logits_of(output: Any) -> Tensor:

@@ -44,16 +44,22 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "student.", "
 OTHER_NAMES = ((".shortcut.", ".downsample."), ("linear.", "fc."))
 
 
-def load_weights(module: nn.Module, path: str | os.PathLike[str], option: str = "--model") -> None:
+def load_weights(
+    module: nn.Module, path: str | os.PathLike[str], where: str = "model", fresh: str | None = None
+) -> None:
     """Every weight of the file, strictly, into `module` or what it wraps as `.module`. Precision and device stay.
 
-    `option` is what describes the network on the command line, for messages.
+    `where` the network is described, for messages. The part at `fresh` keeps its own weights.
     """
     while isinstance(inner := getattr(module, "module", None), nn.Module):
         module = inner
     own = module.state_dict()
     found = renamed(unprefixed(read_weights(path), own), own)
-    refuse_misfits(own, found, path, option)
+    if fresh is not None:
+        own, found = (
+            {name: tensor for name, tensor in some.items() if not name.startswith(f"{fresh}.")} for some in (own, found)
+        )
+    refuse_misfits(own, found, path, where)
     module.load_state_dict(found, strict=False)
 
 
@@ -200,7 +206,7 @@ def renamed(found: Weights, own: Mapping[str, Tensor]) -> Weights:
 
 
 def refuse_misfits(
-    own: Mapping[str, Tensor], found: Weights, path: str | os.PathLike[str], option: str = "--model"
+    own: Mapping[str, Tensor], found: Weights, path: str | os.PathLike[str], where: str = "model"
 ) -> None:
     misshapen = [name for name in own if name in found and own[name].shape != found[name].shape]
     missing = [name for name in own if name not in found and not name.endswith("num_batches_tracked")]
@@ -216,17 +222,18 @@ def refuse_misfits(
             + "."
         )
     if misshapen:
-        reasons = list(dict.fromkeys(misfit(name, own, found, option) for name in misshapen))
+        reasons = list(dict.fromkeys(misfit(name, own, found, where) for name in misshapen))
         raise ModelError(f"{path} does not fit: {'; '.join(reasons[:3])}.")
 
 
-def misfit(name: str, own: Mapping[str, Tensor], found: Weights, option: str) -> str:
+def misfit(name: str, own: Mapping[str, Tensor], found: Weights, where: str) -> str:
     """What the shapes of one weight say: another number of classes, another stem, or just other numbers."""
     ours, theirs = list(own[name].shape), list(found[name].shape)
     layer, last = (key.rpartition(".")[0] for key in (name, list(own)[-1]))
     if layer == last and ours[1:] == theirs[1:]:
-        return f"its classifier '{layer}' is for {theirs[0]} classes, the network's for {ours[0]}"
+        anew = f": give {where}.head new to begin it afresh" if where == "model" else ""
+        return f"its classifier '{layer}' is for {theirs[0]} classes, the network's for {ours[0]}{anew}"
     if name == "conv1.weight" and {ours[-1], theirs[-1]} == {3, 7}:
         stem = "imagenet" if theirs[-1] == 7 else "cifar"
-        return f"its first convolution is {theirs[-1]} wide, the network's {ours[-1]}: give {option}.stem {stem}"
+        return f"its first convolution is {theirs[-1]} wide, the network's {ours[-1]}: give {where}.stem {stem}"
     return f"{name} is {theirs} in the file and {ours} in the network"

@@ -23,7 +23,7 @@ from protege.methods import Method, parse_method
 from protege.methods.lookup import Unread
 from protege.methods.supervised import Supervised
 from protege.models.compression import CompressConfig
-from protege.models.config import ModelConfig
+from protege.models.config import ModelConfig, not_given
 from protege.runs.plain import MOST_TEXT, plain
 from protege.views.config import ViewsConfig
 
@@ -55,6 +55,12 @@ class OptimConfig(Described):
     accumulate: int = Field(default=1, ge=1, description="batches whose gradients make one step")
     optimizer: Literal["sgd", "adamw"] = Field(default="sgd", description="sgd or adamw")
     lr: float = Field(default=0.1, gt=0, description="peak learning rate (0.1 for sgd, 0.001 for adamw unless given)")
+    rest_lr: float | None = Field(
+        default=None,
+        gt=0,
+        exclude_if=not_given,
+        description="peak rate of the student's layers below its classifier, of weights that know something already",
+    )
     momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd")
     nesterov: bool = Field(default=False, description="Nesterov's momentum, of sgd")
     betas: Annotated[tuple[float, float], BeforeValidator(separated)] = Field(
@@ -185,10 +191,12 @@ class RunConfig(Described):
         if isinstance(self.method, Unread):
             return self
         if self.method.wants_teacher() and not self.teacher:
-            raise ValueError(f"method {self.method.name} listens to a teacher: name one with --teacher RUN_OR_WEIGHTS")
+            raise ValueError(
+                f"method {self.method.name} listens to a teacher: name one, a run or a weights file, as `teacher`"
+            )
         if self.teacher and not self.method.wants_teacher():
             raise ValueError(
-                f"method {self.method.name} listens to no teacher: leave --teacher out, or choose another method"
+                f"method {self.method.name} listens to no teacher: leave `teacher` out, or choose another method"
             )
         return self
 

@@ -7,6 +7,7 @@ runs/<id>/
   times.jsonl              a line an epoch: seconds and images per second, which are not
   checkpoint.safetensors   everything needed to go on, with its own checksum; checkpoint.previous.safetensors is the one before
   model.safetensors        the student at the end, best.safetensors at its best on held-out images
+  code/                    files of the user's own that the network comes from, as they were
   result.json              last: its presence means the run is finished
   evaluations/             what `protege evaluate` found
   measured.json            what `protege measure` found last: bytes, milliseconds, and where
@@ -23,10 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from protege.data.files import content_of, is_folder, is_there
+from protege.data.files import content_of, is_file, is_folder, is_there
+from protege.data.outside.code import is_own
 from protege.data.outside.consent import recorded, unread
 from protege.errors import RunError, suggest
 from protege.methods import Method
+from protege.models.config import ModelConfig
 from protege.runs import locking, records
 from protege.runs.config import RunConfig, check_run
 from protege.runs.files import Tensors, append_line, read_json, read_lines, read_weights, write_json, write_weights
@@ -77,6 +80,10 @@ class Run:
         return self.path / "arithmetic.json"
 
     @property
+    def code(self) -> Path:
+        return self.path / "code"
+
+    @property
     def evaluations(self) -> Path:
         return self.path / "evaluations"
 
@@ -99,11 +106,20 @@ class Run:
         with unread():
             return check_run(_as_it_was(self.record()["config"]), str(self.record_file))
 
+    def network(self) -> ModelConfig:
+        """The network as it can be built now: one of the user's own from the copy that the run kept, and no file to start from."""
+        model = self.config().model
+        place, _, name = model.name.rpartition(":")
+        kept = self.code / Path(place).name
+        own = {"name": f"{kept}:{name}"} if is_own(model.name) and is_file(kept) else {}
+        return model.model_copy(update={"weights": None, **own})
+
     def method(self) -> Method:
         """The method, from its file where it is one from outside: imported if it is what the run was made with, and trusted here."""
         record = self.record()
+        described = {"method": record["config"]["method"], "teacher": self.config().teacher}
         with recorded(str(self.record_file), record.get("code")):
-            return check_run(_as_it_was(record["config"]), str(self.record_file)).method
+            return check_run(described, str(self.record_file)).method
 
     def result(self) -> dict[str, Any]:
         return read_json(self.result_file, records.Result)

@@ -14,6 +14,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from protege.data.outside.code import code_at, is_own
+from protege.errors import ConfigError
 from protege.methods import fingerprint as code_of
 from protege.runs.config import RunConfig, canonical, digest
 
@@ -41,7 +43,26 @@ def known_as(config: RunConfig, fingerprint: str, teachers: Sequence[str], root:
 def _told(config: RunConfig) -> dict[str, Any]:
     """Without what counts by its contents, and without a part that came later and is not used."""
     later = {} if config.compress else {"compress": True}
-    return config.model_dump(mode="json", exclude={"data": True, "teacher": True, "model": {"weights"}, **later})
+    told = config.model_dump(mode="json", exclude={"data": True, "teacher": True, "model": {"weights"}, **later})
+    return told | {"model": by_its_code(told["model"])}
+
+
+def by_its_code(network: dict[str, Any]) -> dict[str, Any]:
+    """A network of the user's own by its name and what is in its file, wherever that lies; others as they are."""
+    place, _, name = network["name"].rpartition(":")
+    if not is_own(network["name"]):
+        return network
+    try:
+        return network | {"name": name, "code": code_at(place).digest}
+    except ValueError as error:
+        raise ConfigError(f"--model {network['name']}: {error}.") from error
+
+
+def code_recorded(config: RunConfig) -> str:
+    """Digests of all code from outside that a run is made of, one after another."""
+    networks = [config.model, *(teacher.model for teacher in config.teacher if teacher.model)]
+    told = [by_its_code({"name": network.name}) for network in networks]
+    return "".join([code_of(config.method), *(network.get("code", "") for network in told)])
 
 
 def _hashed(config: RunConfig, told: dict[str, Any], fingerprint: str, teachers: Sequence[str]) -> str:

@@ -187,7 +187,7 @@ def warm(config: RunConfig, place: Place, every_view: bool, say: Callable[[str],
     sources = identify(config.teacher, place.runs)
     refuse_any_leak(sources, config, splits, place)
     if not sources:
-        raise ConfigError("Nobody to listen to: name a teacher with --teacher RUN_OR_WEIGHTS.")
+        raise ConfigError("Nobody to listen to: name a run or a weights file as `teacher`.")
     compute_alike(place.threads or runs.cores())
     ahead = config.optim.epochs * len(
         splits.train

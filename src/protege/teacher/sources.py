@@ -10,6 +10,7 @@ from protege import runs
 from protege.data.files import is_file, is_folder
 from protege.errors import ConfigError, RunError
 from protege.runs.config import TeacherConfig, canonical, digest
+from protege.runs.identity import by_its_code
 
 WEIGHTS = (".safetensors", ".pth", ".pt", ".th", ".bin", ".ckpt")  # how a path of weights ends, and no id of a run
 
@@ -32,8 +33,9 @@ def _identify(teacher: TeacherConfig, root: Path) -> Source:
     path = Path(teacher.source)
     if is_file(path):
         if teacher.model is None:
-            raise ConfigError(f"{path} is a weights file: name its network with --teacher.model NAME.")
+            raise ConfigError(f"{path} is a weights file: name its network: teacher.model.")
         described = teacher.model_dump(mode="json", exclude={"source", "weights"})
+        described["model"] = by_its_code(described["model"])
         return Source(teacher, f"file:{digest(path)[:16]}:{canonical(described)}")
     if (teacher.model is not None or path.suffix in WEIGHTS) and not is_folder(path):
         raise ConfigError(f"There is no file {path}. Give the path of the teacher's weights.")
@@ -44,7 +46,7 @@ def _identify(teacher: TeacherConfig, root: Path) -> Source:
         )
     if teacher.weights == "best" and not run.weights_file("best").exists():
         raise RunError(
-            f"The teacher {run.id} kept no best epoch, for it had no held-out images: use --teacher.weights final."
+            f"The teacher {run.id} kept no best epoch, for it had no held-out images: use teacher.weights final."
         )
     if run.adapters_file(teacher.weights).exists():
         raise RunError(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from protege import runs
 from protege.data.base import Splits, at_a_time
+from protege.data.outside.consent import recorded
 from protege.errors import ModelError, RunError
 from protege.methods.base import Classifier, Outputs, Shapes
 from protege.models import build
@@ -199,8 +200,8 @@ def speaker(source: Source, classes: int) -> tuple[Network, tuple[Three, Three] 
         return network_of(source.run, source.config.weights)
     assert source.config.model is not None
     model = source.config.model.model_copy(update={"weights": None})
-    module = build(model, classes)
-    load_weights(module, Path(source.config.source), "--teacher.model")
+    module = build(model, classes, "teacher.model")
+    load_weights(module, Path(source.config.source), "teacher.model")
     return wrap(module, model), None
 
 
@@ -208,8 +209,9 @@ def network_of(run: runs.Run, which: str = "final") -> tuple[Network, tuple[Thre
     """A finished run's network with its weights, and the mean and standard deviation that it expects."""
     config, record = run.config(), run.record()
     tensors, _ = runs.read_weights(run.weights_file(which))
-    model = config.model.model_copy(update={"weights": None})
-    module = build(model, len(record["data"]["classes"]))
+    model = run.network()
+    with recorded(str(run.record_file), record.get("code")):
+        module = build(model, len(record["data"]["classes"]))
     compress(module, config.compress)
     try:
         module.load_state_dict(tensors)

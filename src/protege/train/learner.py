@@ -16,7 +16,8 @@ from protege.methods.base import Outputs, Shapes
 from protege.models import build
 from protege.models.compression import compress
 from protege.models.depthwise import spare_depthwise
-from protege.models.network import Network, Reader, wrap
+from protege.models.freezing import freeze
+from protege.models.network import Network, Reader, refuse_other_classes, wrap
 from protege.runs.config import RunConfig
 from protege.teacher import speaking
 from protege.train.arithmetic import Chosen, Reading, compiled
@@ -50,7 +51,10 @@ class Learner(nn.Module):
         for member in range(config.method.cohort):
             torch.manual_seed(mixed(config.seed, "weights", member))
             network = spare_depthwise(wrap(build(config.model, classes), config.model))
+            refuse_other_classes(network, config.model.name, classes)
             compress(network.module, config.compress)
+            if config.model.frozen:
+                freeze(network, config.model.frozen, size)
             cohort.append(network)
         torch.manual_seed(mixed(config.seed, "adapters"))
         shapes = speaking.shapes_of(cohort[0], size, splits.images)

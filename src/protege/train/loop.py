@@ -19,6 +19,7 @@ from torch import Tensor
 from protege import data, runs
 from protege.data.base import Splits
 from protege.data.mapped import Mapped
+from protege.data.outside.code import is_own, keep
 from protege.errors import Stopped
 from protege.evaluate import Predictor, accuracy_and_nll, predict
 from protege.methods.base import Outputs, Shapes
@@ -74,6 +75,8 @@ def train(run: RunConfig | Mapping[str, Any], place: Place | None = None) -> run
         _rehearse(planned, splits, place)
     begun = runs.start(place.runs, planned.id, record_of(planned, splits, place, inherited))
     with runs.locked(begun, place.wait):
+        if is_own(config.model.name):
+            keep(config.model.name, begun.code)
         if not begun.finished:  # the process that we waited for may have done it
             settle(begun, place)
             with stoppable() as stop, contextlib.closing(Training(planned, begun, splits, place, stop)) as training:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
 
+from protege.models.network import Network
 from protege.models.rounding import Step
 from protege.runs.config import OptimConfig
 
@@ -15,8 +16,18 @@ Optimizer = torch.optim.Optimizer
 
 
 def build_optimizer(learner: nn.Module, config: OptimConfig) -> Optimizer:
-    """Over everything that is trained; norms and biases in a group of their own where they are not to decay."""
-    groups = _groups(learner, config)
+    """Over everything that is trained; norms and biases in a group of their own where they are not to decay.
+
+    What lies below the student's classifier is in other groups where it has a rate of its own: a `share` of the schedule's.
+    """
+    trained = [weight for weight in learner.parameters() if weight.requires_grad]
+    if config.rest_lr is None:
+        groups = _groups(trained, config)
+    else:
+        rest = set(_below_classifiers(learner))
+        groups = _groups([weight for weight in trained if id(weight) not in rest], config)
+        slower = _groups([weight for weight in trained if id(weight) in rest], config)
+        groups += [{**group, "share": config.rest_lr / config.lr} for group in slower if group["params"]]
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True)
     optimizer = torch.optim.SGD(
@@ -36,9 +47,15 @@ def build_optimizer(learner: nn.Module, config: OptimConfig) -> Optimizer:
     return optimizer
 
 
-def _groups(learner: nn.Module, config: OptimConfig) -> list[dict[str, object]]:
-    trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]
+def _below_classifiers(learner: nn.Module) -> Iterator[int]:
+    """Which weights are of a network and not of the layer that makes its logits."""
+    for network in learner.modules():
+        if isinstance(network, Network):
+            last = {id(weight) for weight in network.module.get_submodule(network.classifier).parameters()}
+            yield from (id(weight) for weight in network.module.parameters() if id(weight) not in last)
 
+
+def _groups(trained: list[nn.Parameter], config: OptimConfig) -> list[dict[str, object]]:
     def decays(parameter: nn.Parameter) -> bool:
         return not isinstance(parameter, Step) and (config.decay_norms or parameter.ndim > 1)
 
@@ -69,7 +86,7 @@ def learning_rate(config: OptimConfig, step: int, steps_per_epoch: int) -> float
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("share", 1.0)
 
 
 def clip(parameters: Iterable[Tensor], largest: float) -> Tensor:

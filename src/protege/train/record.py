@@ -14,9 +14,9 @@ from torch import Tensor
 from protege import runs
 from protege.data.base import Splits
 from protege.errors import visible
-from protege.methods import fingerprint as code_of
 from protege.runs.config import Place, RunConfig
 from protege.runs.hardware import device_of, fp32_on
+from protege.runs.identity import code_recorded
 from protege.teacher.sources import Source
 from protege.train.lessons import Rhythm
 from protege.train.state import Seen, State, Tensors
@@ -49,7 +49,7 @@ def described(
         "threads": place.threads or runs.cores(),
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": visible(shlex.join(sys.argv)),
-        "code": code_of(config.method),
+        "code": code_recorded(config),
         "environment": runs.environment(device),
     }
 

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from protege import stats
+from protege.data.outside.consent import named_in
 from protege.models.config import ModelConfig
 from protege.runs import Run
 from protege.study.conduct.jobs import to_unseal, unsealed
@@ -121,7 +122,8 @@ def _measured(model: str, classes: int, size: int) -> tuple[int | None, int | No
     from protege.models.measure import multiply_adds, parameter_count
 
     try:
-        network = build(ModelConfig.model_validate_json(model), classes)
+        with named_in("a run or a study"):
+            network = build(ModelConfig.model_validate_json(model), classes)
         return parameter_count(network), multiply_adds(network, size)
     except (ProtegeError, RuntimeError):
         return None, None  # an optional library that is not installed here, or a network that cannot be traced

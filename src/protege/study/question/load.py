@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from protege.data.files import is_there
 from protege.data.outside.consent import named_in
 from protege.errors import ConfigError, quoted, suggest, visible
-from protege.models import EXTERNAL, MODELS
+from protege.models import MODELS, is_network
 from protege.runs.config import Description, mistakes, problems_of, read_yaml
 from protege.study.question.arms import cells, problems_of_arms, teacher_config, teacher_keys
 from protege.study.question.fields import RUN_FIELDS, aliased, fields_and_rest, merge_fields
@@ -227,7 +227,7 @@ def with_implied_teachers(study: Study) -> Study:
             if key not in teachers:
                 described = dict(given) if isinstance(given, Mapping) else {}
                 described["from"] = described.pop("source", key)
-                trained = key in MODELS or key.startswith(EXTERNAL)
+                trained = is_network(key)
                 teachers[key] = Teacher.model_validate({"model": key} if trained else described)
     return study.model_copy(update={"teachers": teachers})
 
