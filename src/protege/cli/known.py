@@ -99,12 +99,15 @@ What a dataset holds and how it is split: classes, counts, normalisation, finger
 
   protege data cifar100 --data-dir DIR
   protege data folder:PATH --image-size 64 --heldout 0.2
+  protege data my_data.py:read
 """
 
 
 def show_data(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="cifar10, cifar100, cifar10-mini or folder:PATH")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="cifar10, cifar100, cifar10-mini, folder:PATH or file.py:NAME")
+    ] = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
     show_help: Annotated[bool, typer.Option("--help", "-h", help="show this, and every field of a dataset")] = False,
@@ -130,5 +133,6 @@ def show_data(
 def _list_datasets(known: Mapping[str, Any]) -> None:
     names = ", ".join(name for name in known if name != "folder")
     out.print(
-        f"Datasets: {names}, and folder:PATH for any folder of class folders. More: protege data NAME", soft_wrap=True
+        f"Datasets: {names}, folder:PATH for any folder of class folders, and file.py:NAME for arrays of your own. More: protege data NAME",
+        soft_wrap=True,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from protege.data.base import Description, Identity, Images, Source, Splits
 from protege.data.config import DATASETS, DataConfig
+from protege.data.outside.code import is_own
 
 if TYPE_CHECKING:
     from protege.data.progress import Progress
@@ -34,6 +35,7 @@ OURS: dict[str, Dataset] = {
     "folder": _later("folder", "image_folder"),
 }
 DATASETS |= OURS
+OWN = _later("own", "own_images")
 
 
 def load(config: DataConfig | str, folder: Path | None = None, progress: Progress | None = None) -> Splits:
@@ -41,7 +43,7 @@ def load(config: DataConfig | str, folder: Path | None = None, progress: Progres
     from protege.data.reading import read
 
     config = DataConfig.model_validate(config)
-    return read(_source(config, folder, progress), config)
+    return read(source_of(config, folder, progress), config)
 
 
 def identify(config: DataConfig | str, folder: Path | None = None, progress: Progress | None = None) -> Identity:
@@ -49,7 +51,7 @@ def identify(config: DataConfig | str, folder: Path | None = None, progress: Pro
     from protege.data.reading import identity
 
     config = DataConfig.model_validate(config)
-    return identity(_source(config, folder, progress), config)
+    return identity(source_of(config, folder, progress), config)
 
 
 def fingerprint(config: DataConfig | str, folder: Path | None = None, progress: Progress | None = None) -> str:
@@ -62,13 +64,15 @@ def describe(config: DataConfig | str, folder: Path | None = None, progress: Pro
     from protege.data import reading
 
     config = DataConfig.model_validate(config)
-    return reading.describe(_source(config, folder, progress), config)
+    return reading.describe(source_of(config, folder, progress), config)
 
 
-def _source(config: DataConfig, folder: Path | None, progress: Progress | None) -> Source:
+def source_of(config: DataConfig, folder: Path | None = None, progress: Progress | None = None) -> Source:
+    """What a name stands for, before any pixel of a published set is read."""
     from protege.data.progress import shown
 
-    return DATASETS[config.name.partition(":")[0]](config, folder, progress or shown)
+    known = OWN if is_own(config.name) else DATASETS[config.name.partition(":")[0]]
+    return known(config, folder, progress or shown)
 
 
 __all__ = [
@@ -83,4 +87,5 @@ __all__ = [
     "fingerprint",
     "identify",
     "load",
+    "source_of",
 ]

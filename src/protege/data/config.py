@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from protege.data.fields import Fields
+from protege.data.outside.code import allow, is_own
 from protege.errors import ConfigError, suggest
 
 DATASETS: dict[str, Callable[..., Any]] = {}  # filled by the package, which every import of this file has gone through
@@ -34,7 +35,8 @@ class DataConfig(Fields):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(
-        description="cifar10, cifar100, cifar10-mini (comes with protege), or folder:PATH for images of your own"
+        description="cifar10, cifar100, cifar10-mini (comes with protege), folder:PATH for images of your own, or "
+        "path/to/file.py:NAME for arrays, or a function that returns images and labels"
     )
     labels: Literal["fine", "coarse"] = Field(
         default="fine", description="the 100 classes or the 20 superclasses of CIFAR-100"
@@ -101,6 +103,9 @@ class DataConfig(Fields):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
+        if is_own(name):
+            allow(name)
+            return name
         kind, colon, path = name.partition(":")
         if kind == "folder" and colon and path.strip():
             return name
@@ -112,7 +117,7 @@ class DataConfig(Fields):
             raise ValueError(f"'{name}' is a folder on this machine, not the name of a dataset. Write folder:{name}")
         known = [known for known in DATASETS if known != "folder"]
         raise ValueError(
-            f"No dataset is called '{name}'.{suggest(name, known)} There are {', '.join(known)} and folder:PATH"
+            f"No dataset is called '{name}'.{suggest(name, known)} There are {', '.join(known)}, folder:PATH and path/to/file.py:NAME"
         )
 
     @field_validator("heldout")

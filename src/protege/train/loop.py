@@ -20,7 +20,7 @@ from protege import data, runs
 from protege.data.base import Splits
 from protege.data.mapped import Mapped
 from protege.data.outside.code import is_own, keep
-from protege.errors import Stopped
+from protege.errors import DataError, Stopped
 from protege.evaluate import Predictor, accuracy_and_nll, predict
 from protege.methods.base import Outputs, Shapes
 from protege.models import check
@@ -50,6 +50,7 @@ class Plan:
     config: RunConfig
     id: str
     sources: tuple[Source, ...]
+    data: str  # fingerprint
 
 
 def plan(config: RunConfig, place: Place) -> Plan:
@@ -58,7 +59,7 @@ def plan(config: RunConfig, place: Place) -> Plan:
     sources = tuple(identify(config.teacher, place.runs))
     fingerprint = data.fingerprint(config.data, place.data_dir)
     identities = [source.identity for source in sources]
-    return Plan(*known_as(config, fingerprint, identities, place.runs), sources)
+    return Plan(*known_as(config, fingerprint, identities, place.runs), sources, fingerprint)
 
 
 def train(run: RunConfig | Mapping[str, Any], place: Place | None = None) -> runs.Run:
@@ -70,6 +71,8 @@ def train(run: RunConfig | Mapping[str, Any], place: Place | None = None) -> run
     if known.finished:
         return known
     splits = data.load(config.data, place.data_dir)
+    if splits.fingerprint != planned.data:
+        raise DataError(f"{splits.name} gave other images at the second look. It must give the same ones every time.")
     inherited = refuse_any_leak(planned.sources, config, splits, place)
     if not known.record_file.exists():
         _rehearse(planned, splits, place)

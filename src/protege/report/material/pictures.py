@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from protege.data import DATASETS, DataConfig, Images, load
+from protege.data import source_of
 from protege.data.progress import silent
 from protege.errors import ProtegeError
 from protege.evaluate import logits_of
@@ -42,7 +42,7 @@ def pictures(
 def _images(detail: Detail, data_dir: Path | None, moved: str | None) -> Images | None:
     record = detail.runs[0].record()
     config = DataConfig.model_validate({"split": "position"} | record["config"]["data"]).under(moved)
-    source = DATASETS[config.name.partition(":")[0]](config, data_dir, silent)
+    source = source_of(config, data_dir, silent)
     if source.place().endswith("(not downloaded yet)"):
         return None
     splits = load(config, data_dir, silent)
