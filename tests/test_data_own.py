@@ -174,7 +174,7 @@ def test_what_is_wrong_is_said(name: str, complaint: str) -> None:
 
 
 def test_a_mistyped_file_is_said_to_be_none() -> None:
-    with pytest.raises(ConfigError, match="there is no file typo.py"):
+    with pytest.raises(ConfigError, match=r"there is no file typo\.py"):
         check_run({"data": "typo.py:read"})
 
 

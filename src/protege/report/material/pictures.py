@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from protege.data import source_of
+from protege.data import DataConfig, Images, load, source_of
 from protege.data.progress import silent
 from protege.errors import ProtegeError
 from protege.evaluate import logits_of
