@@ -231,3 +231,22 @@ def test_a_teacher_of_the_same_photos_at_another_size_or_in_another_split_is_ref
     add(photos)
     assert "that judge this run" in refused(teacher, {"data": smaller | {"image_size": 16}})
     assert trained(tmp_path, {"data": smaller | {"heldout_seed": 1234}, "teacher": str(teacher.path)}).finished
+
+
+def test_images_of_another_set_are_left_out_by_what_they_are() -> None:
+    """Fifty of the pool's training images are in the small set, and ten of its test images, which may go on testing."""
+    without = data.load(DataConfig.model_validate(JUDGED | {"without": "small"}))
+    small = data.load(DataConfig.model_validate({"name": "small", "heldout": 0})).marks()
+    found = without.marks()
+    assert (len(without.train), len(without.heldout or ()), len(without.test)) == (110, 40, 40)
+    for part in (found.train, found.heldout):
+        assert not np.isin(part, np.concatenate([small.train, small.test])).any()
+    pooled = data.load(DataConfig(name="pool", resplit=(0.5, 0.25, 0.25), without="small"))
+    assert len(pooled.train) + len(pooled.heldout or ()) + len(pooled.test) == 240 - 60
+
+
+def test_leaving_images_out_is_another_split_and_not_leaving_any_out_a_mistake() -> None:
+    plain, without = (data.fingerprint(DataConfig(name="pool", without=name)) for name in (None, "small"))
+    assert plain != without
+    with pytest.raises(DataError, match=r"data\.without"):
+        data.load(DataConfig(name="pool", without="cifar10-mini"))

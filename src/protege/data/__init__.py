@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,7 +73,9 @@ def source_of(config: DataConfig, folder: Path | None = None, progress: Progress
     from protege.data.progress import shown
 
     known = OWN if is_own(config.name) else DATASETS[config.name.partition(":")[0]]
-    return known(config, folder, progress or shown)
+    source = known(config, folder, progress or shown)
+    others = config.without and DataConfig(name=config.without)
+    return replace(source, without=source_of(others, folder, progress)) if others else source
 
 
 __all__ = [

@@ -99,6 +99,7 @@ class Source:
     read: Callable[[], Published]
     names: tuple[str, ...] | None = None  # of the published images: a share is then split off by name, not by position
     marks: Callable[[], npt.NDArray[np.uint64]] | None = None  # of the published images; without, the pixels tell
+    without: Source | None = None  # whose images are neither trained on nor held out
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -33,6 +33,7 @@ class DataConfig(Fields):
     """A dataset and its split. A plain string stands for the name alone: `data: cifar100`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    came_later: ClassVar[frozenset[str]] = frozenset({"without"})
 
     name: str = Field(
         description="cifar10, cifar100, cifar10-mini (comes with protege), folder:PATH for images of your own, or "
@@ -69,6 +70,10 @@ class DataConfig(Fields):
     limit: int | None = Field(
         default=None, ge=1, description="at most this many training images, classes in proportion"
     )
+    without: str | None = Field(
+        default=None,
+        description="another dataset, none of whose images is trained on or held out: who learns from this run may be judged by it",
+    )
     resplit: Triple | None = Field(
         default=None,
         description="fractions train, heldout, test: pool the official parts and split them anew; replaces `heldout`",
@@ -100,9 +105,11 @@ class DataConfig(Fields):
     def _a_name_alone(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
 
-    @field_validator("name")
+    @field_validator("name", "without")
     @classmethod
-    def _known(cls, name: str) -> str:
+    def _known(cls, name: str | None) -> str | None:
+        if name is None:
+            return None
         if is_own(name):
             allow(name)
             return name

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ValidationInfo, field_validator
+from pydantic import BaseModel, SerializerFunctionWrapHandler, ValidationInfo, field_validator, model_serializer
 
 LARGEST_FLOAT = 1e9  # float32, in which networks count, ends at 3e38: squares and products need room
 LARGEST_INT = 2**31
 
 
 class Fields(BaseModel):
-    """A `true` is not the number 1, and a number must be one that networks can count with."""
+    """A `true` is not the number 1, and a number must be one that networks can count with.
+
+    Fields that `came_later` are written only where they are not their defaults: so a description that has nothing of them is
+    written, and named by its hash, as it was before there were such fields.
+    """
+
+    came_later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_what_came_later(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        unused = {name for name in self.came_later if getattr(self, name) == type(self).model_fields[name].default}
+        return {name: value for name, value in write(self).items() if name not in unused}
 
     @field_validator("*", mode="before")
     @classmethod

@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from protege.data.base import Marks, Source
 from protege.data.places import cache_folder
-from protege.data.split import Parts
+from protege.data.split import Parts, Positions
+from protege.errors import DataError
 
 Marked = npt.NDArray[np.uint64]
 
@@ -46,12 +47,27 @@ def marks_of(source: Source, parts: Parts) -> Callable[[], Marks]:
 
     @cache
     def marks() -> Marks:
-        every = source.marks() if source.marks else of_pixels(source)
+        every = of_all(source)
         others = np.delete(every, np.concatenate([parts.heldout, parts.test]))
         secret = [np.setdiff1d(every[part], others) for part in (parts.heldout, parts.test)]
         return Marks(np.unique(every[parts.train]), *secret)
 
     return marks
+
+
+def of_all(source: Source) -> Marked:
+    return source.marks() if source.marks else of_pixels(source)
+
+
+def shared(source: Source, other: Source) -> Positions:
+    """Positions in `source` of the images that `other` has as well; none is taken for a mistake."""
+    found = np.flatnonzero(np.isin(of_all(source), of_all(other)))
+    if not len(found):
+        raise DataError(
+            f"data.without names a dataset that shares no image with this one ({source.place()}, {other.place()}). "
+            "Leave it out, or name one that does."
+        )
+    return found
 
 
 def of_pixels(source: Source) -> Marked:

@@ -11,7 +11,7 @@ import torch
 from protege.data.base import Description, Identity, Images, Published, Source, Splits
 from protege.data.config import DataConfig
 from protege.data.mapped import Mapped
-from protege.data.marks import marks_of
+from protege.data.marks import marks_of, shared
 from protege.data.places import need_memory
 from protege.data.split import Parts, Positions, class_indices, divide, splits_by_name
 from protege.errors import DataError
@@ -56,6 +56,8 @@ def _fingerprint(source: Source, config: DataConfig, chosen: tuple[int, ...], no
     }
     if splits_by_name(source, config):
         parts["split"] = "name"
+    if source.without:
+        parts["without"] = source.without.content
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -63,7 +65,8 @@ def read(source: Source, config: DataConfig) -> Splits:
     known = identity(source, config)
     published = _checked(source.read(), source)
     labels, strata = published.labels.numpy(), published.strata.numpy()
-    parts = divide(labels, strata, source.parts, source.classes, config, source.names)
+    left_out = shared(source, source.without) if source.without else None
+    parts = divide(labels, strata, source.parts, source.classes, config, source.names, left_out)
     return Splits(
         name=known.name,
         classes=known.classes,

@@ -72,12 +72,21 @@ def divide(
     classes: Sequence[str],
     config: DataConfig,
     file_names: Sequence[str] | None = None,
+    left_out: Positions | None = None,
 ) -> Parts:
-    """The three parts. Held-out and test images are chosen before `imbalance` and `limit`, which leave them alone."""
+    """The three parts. Held-out and test images are chosen before `imbalance` and `limit`, which leave them alone.
+
+    What is `left_out` may still test, where the test part is the published one.
+    """
     chosen = class_indices(config, classes)
     names = [classes[index] for index in chosen]
     lots = lot(file_names if config.split == "name" else None)
     *official, test_starts = official_parts(strata, published, lots)
+    if left_out is not None:
+        official = [
+            part if number == 2 and config.resplit is None else np.setdiff1d(part, left_out, assume_unique=True)
+            for number, part in enumerate(official)
+        ]
     labels = _relabelled(labels, chosen, len(classes))
     parts = [part[labels[part] >= 0] for part in official]
     _refuse_empty(parts[0], labels, names, f"{config.name} as published")
