@@ -61,12 +61,14 @@ def _value(path: str, text: str) -> Any:
     return text if path == "teacher" and not isinstance(value, list | dict | None) else value
 
 
-def describe(file: Path | None, arguments: list[str], flags: list[str]) -> RunConfig:
-    """The checked description from an optional file and the options over it."""
+def describe(file: Path | None, arguments: list[str], flags: list[str], recipe: str | None = None) -> RunConfig:
+    """The checked description from an optional file, a recipe over it, and the options over both."""
     from protege.data.outside.consent import named_in
     from protege.runs.config import RunConfig, check_run, known_paths, merge, read_yaml
+    from protege.runs.recipes import with_recipe
 
     description = read_yaml(file) if file else {}
+    description = with_recipe(description, recipe) if recipe else description
     fields = list(given_fields(arguments, known_paths(RunConfig), flags))
     were_typed([path for path, _ in fields] if file else None)
     for path, value in fields:
@@ -74,6 +76,16 @@ def describe(file: Path | None, arguments: list[str], flags: list[str]) -> RunCo
     typed = any(path in ("method", "method.name") for path, _ in fields)
     with contextlib.nullcontext() if typed or not file else named_in(str(file)):
         return check_run(description, str(file) if file and not arguments else "this run")
+
+
+def recipe_table() -> Table:
+    from protege.runs.recipes import RECIPES
+
+    table = table_of("recipes: fields under one name; options typed beside it win", "recipe", "meaning", "fields")
+    for name, recipe in RECIPES.items():
+        fields = " ".join(f"--{path.replace('_', '-')} {value}" for path, value in recipe.fields.items())
+        table.add_row(name, recipe.summary, fields)
+    return table
 
 
 def field_tables(method: str | None) -> Iterator[Table]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from protege.cli.options import describe, field_tables, file_or_option, flags_of
+from protege.cli.options import describe, field_tables, file_or_option, flags_of, recipe_table
 from protege.cli.places import (
     DataDirOption,
     DeviceOption,
@@ -33,6 +33,7 @@ Train one network: alone, or taught. The same description is the same run: finis
 
   protege train --data cifar10-mini --model resnet8 --optim.epochs 6
   protege train --data cifar100 --model mobilenet_v2 --teacher RUN --method kd --method.temperature 4
+  protege train --data cifar10 --recipe fast-teacher
   protege train run.yaml --seed 3
 """
 
@@ -41,6 +42,9 @@ def train(
     context: typer.Context,
     file: Annotated[Path | None, typer.Argument(help="a YAML file of fields")] = None,
     init: Annotated[str | None, typer.Option("--init", help="start from the final weights of this run")] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", help="fields that go well together, by their name; see below")
+    ] = None,
     runs: RunsOption = Path("runs"),
     data_dir: DataDirOption = None,
     device: DeviceOption = "auto",
@@ -72,7 +76,7 @@ def train(
         from protege.runs import find
 
         arguments = [*arguments, "--model.weights", str(find(runs, init).weights_file())]
-    config = describe(file, arguments, flags_of(context))
+    config = describe(file, arguments, flags_of(context), recipe)
     place = place_of(
         runs=runs,
         data_dir=data_dir,
@@ -108,6 +112,8 @@ def _show_train_help(context: typer.Context, arguments: list[str]) -> None:
                 default = "-" if parameter.default in (None, False) else str(parameter.default)
                 options.add_row(", ".join(parameter.opts), default, getattr(parameter, "help", "") or "")
         out.print(options)
+        out.print()
+        out.print(recipe_table())
         for table in field_tables(method):
             out.print()
             out.print(table)

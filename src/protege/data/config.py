@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from protege.data.fields import Fields
+from protege.data.fields import Fields, not_given
 from protege.data.outside.code import allow, is_own
 from protege.errors import ConfigError, suggest
 
@@ -33,7 +33,6 @@ class DataConfig(Fields):
     """A dataset and its split. A plain string stands for the name alone: `data: cifar100`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    came_later: ClassVar[frozenset[str]] = frozenset({"without"})
 
     name: str = Field(
         description="cifar10, cifar100, cifar10-mini (comes with protege), folder:PATH for images of your own, or "
@@ -72,6 +71,7 @@ class DataConfig(Fields):
     )
     without: str | None = Field(
         default=None,
+        exclude_if=not_given,
         description="another dataset, none of whose images is trained on or held out: who learns from this run may be judged by it",
     )
     resplit: Triple | None = Field(

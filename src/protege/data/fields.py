@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-from pydantic import BaseModel, SerializerFunctionWrapHandler, ValidationInfo, field_validator, model_serializer
+from pydantic import BaseModel, ValidationInfo, field_validator
 
 LARGEST_FLOAT = 1e9  # float32, in which networks count, ends at 3e38: squares and products need room
 LARGEST_INT = 2**31
 
 
+def not_given(value: object) -> bool:
+    """Fields that came later are not in the description of a run that does not use them: it keeps its id."""
+    return value is None or value is False
+
+
 class Fields(BaseModel):
-    """A `true` is not the number 1, and a number must be one that networks can count with.
-
-    Fields that `came_later` are written only where they are not their defaults: so a description that has nothing of them is
-    written, and named by its hash, as it was before there were such fields.
-    """
-
-    came_later: ClassVar[frozenset[str]] = frozenset()
-
-    @model_serializer(mode="wrap")
-    def _without_what_came_later(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        unused = {name for name in self.came_later if getattr(self, name) == type(self).model_fields[name].default}
-        return {name: value for name, value in write(self).items() if name not in unused}
+    """A `true` is not the number 1, and a number must be one that networks can count with."""
 
     @field_validator("*", mode="before")
     @classmethod

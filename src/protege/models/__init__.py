@@ -117,6 +117,18 @@ def _vgg(*depths: int) -> Architecture:
     )
 
 
+def _quick(*widths: int) -> Architecture:
+    return Architecture(
+        "quick",
+        "Quick",
+        (widths,),
+        _stages("group1", "group2", "group3"),
+        _before("group1.act2:input", "group2.act2:input", "group3.act2:input"),
+        f"learns fast: six wide convolutions of {'-'.join(map(str, widths))} channels; see `--recipe fast-teacher`",
+        pooled={"last": "group3"},
+    )
+
+
 def _mobilenet(name: str, summary: str) -> Architecture:
     ends = ("features.3", "features.6", "features.13", "features.17")  # linear bottlenecks: nothing to undo
     return Architecture(
@@ -154,6 +166,9 @@ MODELS: dict[str, Architecture] = {
     "resnet110": _cifar_resnet(110, 16, 16, 32, 64),
     "resnet8x4": _cifar_resnet(8, 32, 64, 128, 256),
     "resnet32x4": _cifar_resnet(32, 32, 64, 128, 256),
+    "resnet8_24": _cifar_resnet(8, 24, 24, 48, 96),
+    "resnet8_32": _cifar_resnet(8, 32, 32, 64, 128),
+    "resnet8_40": _cifar_resnet(8, 40, 40, 80, 160),
     "resnet18": _resnet("basic", 2, 2, 2, 2),
     "resnet34": _resnet("basic", 3, 4, 6, 3),
     "resnet50": _resnet("bottleneck", 3, 4, 6, 3),
@@ -169,6 +184,9 @@ MODELS: dict[str, Architecture] = {
     "vgg13": _vgg(2, 2, 2, 2, 2),
     "vgg16": _vgg(2, 2, 3, 3, 3),
     "vgg19": _vgg(2, 2, 4, 4, 4),
+    "quick_small": _quick(32, 96, 96),
+    "quick": _quick(64, 256, 256),
+    "quick_wide": _quick(128, 384, 384),
     "mobilenet_v2": _mobilenet("mobilenet_v2", "torchvision's with first stride 1 (24.5M multiply-adds at 32x32)"),
     "mobilenet_v2_s1": _mobilenet(
         "mobilenet_v2_s1", "first stride and stage 2's stride 1 (88.0M multiply-adds at 32x32)"
@@ -233,6 +251,10 @@ def build(config: ModelConfig, classes: int, where: str = "model") -> nn.Module:
         network = build_own(config.name, classes, config.args or {}, where)
     else:
         network = architecture(config.name).build(classes, config.stem)
+    if config.dirac:
+        from protege.models.initialisation import dirac
+
+        dirac(network)
     fresh = _with_new_head(network, config, classes) if config.head else None
     if config.weights is not None:
         from protege.models.weights import load_weights

@@ -8,14 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from protege.data.config import separated
-from protege.data.fields import Fields
+from protege.data.fields import Fields, not_given
 from protege.data.outside.code import allow, is_own
-
-
-def not_given(value: object) -> bool:
-    """Fields that came later are not in the description of a run that does not use them: it keeps its id."""
-    return value is None
-
 
 STAGE_NAME = re.compile(r"stage\w+|pooled|last")
 
@@ -52,6 +46,16 @@ class ModelConfig(Fields):
         default=None,
         exclude_if=not_given,
         description="what stays as it is: stages by name, each with all before it, or modules by path; stage1,stage2",
+    )
+    dirac: bool = Field(
+        default=False,
+        exclude_if=not_given,
+        description="convolutions begin by passing on what they get, as far as their channels go",
+    )
+    whiten: bool = Field(
+        default=False,
+        exclude_if=not_given,
+        description="the first convolution is fixed to the main directions of patches of training images, each as strong as the others",
     )
     stages: dict[str, str] | None = Field(
         default=None,

@@ -16,14 +16,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
 from protege.data.config import DataConfig, separated
-from protege.data.fields import Fields
+from protege.data.fields import Fields, not_given
 from protege.data.files import content_of, opened
 from protege.errors import ConfigError, quoted, suggest
 from protege.methods import Method, parse_method
 from protege.methods.lookup import Unread
 from protege.methods.supervised import Supervised
 from protege.models.compression import CompressConfig
-from protege.models.config import ModelConfig, not_given
+from protege.models.config import ModelConfig
 from protege.runs.plain import MOST_TEXT, plain
 from protege.views.config import ViewsConfig
 
@@ -70,6 +70,12 @@ class OptimConfig(Described):
         default=5e-4, ge=0, description="pull of every weight towards zero (5e-4 for sgd, 0.05 for adamw unless given)"
     )
     decay_norms: bool = Field(default=True, description="decay the weights of norms and all biases as well")
+    norm_bias_lr: float | None = Field(
+        default=None,
+        gt=0,
+        exclude_if=not_given,
+        description="times the learning rate, for biases of norms; what a step decays them by stays",
+    )
     schedule: Literal["cosine", "multistep", "step", "linear", "constant"] = Field(
         default="cosine", description="of the learning rate"
     )
@@ -87,6 +93,13 @@ class OptimConfig(Described):
     )
     ema: float | None = Field(
         default=None, gt=0, lt=1, description="decay of a running mean of the weights, which is then kept"
+    )
+    look_ahead: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        exclude_if=not_given,
+        description="every 5 steps the weights go back to their running mean, which follows ever more slowly: its decay a step at the end",
     )
     precision: Literal["fp32", "bf16", "auto"] = Field(
         default="auto",
@@ -111,6 +124,8 @@ class OptimConfig(Described):
             raise ValueError(f"floor_lr {self.floor_lr:g} is above the peak rate lr {self.lr:g}")
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs momentum above 0")
+        if self.ema and self.look_ahead:
+            raise ValueError("ema and look_ahead both keep a running mean of the weights: give one of them")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs {self.warmup_epochs:g} leaves nothing of {self.epochs} epochs")
         return self

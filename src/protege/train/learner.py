@@ -13,22 +13,36 @@ from torch import Tensor, nn
 from protege.data.base import Splits
 from protege.errors import ModelError
 from protege.methods.base import Outputs, Shapes
-from protege.models import build
+from protege.models import ModelConfig, build
 from protege.models.compression import compress
 from protege.models.depthwise import spare_depthwise
 from protege.models.freezing import freeze
+from protege.models.initialisation import first_convolution, whiten
 from protege.models.network import Network, Reader, refuse_other_classes, wrap
 from protege.runs.config import RunConfig
 from protege.teacher import speaking
 from protege.train.arithmetic import Chosen, Reading, compiled
 from protege.train.together import Together
+from protege.views import normalise
 
+LOOKED_AT = 5000  # training images that tell what to whiten
 NEAR = {"fp32": 1e-3, "bf16": 0.05}  # of the logits' norm: how far compiled ones may be from plain ones
 
 
 def mixed(*parts: object) -> int:
     """A seed that depends on all parts and is alike for no two."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7], "big")
+
+
+def _begun(model: ModelConfig, splits: Splits) -> nn.Module:
+    """With first weights. A layer that is whitened by the images stays as it is where the weights come from a file."""
+    network = build(model, len(splits.classes))
+    if model.whiten and model.weights is None:
+        shown = torch.linspace(0, len(splits.train) - 1, min(LOOKED_AT, len(splits.train))).long()
+        whiten(network, normalise(splits.train.pixels[shown], splits.mean, splits.std))
+    elif model.whiten:
+        first_convolution(network).weight.requires_grad_(False)
+    return network
 
 
 class Learner(nn.Module):
@@ -46,12 +60,12 @@ class Learner(nn.Module):
     @classmethod
     def fresh(cls, config: RunConfig, splits: Splits, taught_by: Shapes) -> Self:
         """Weights are pure in the seed, and the student's do not depend on the method, so that arms start alike."""
-        classes, size = len(splits.classes), splits.train.pixels.shape[-1]
+        size = splits.train.pixels.shape[-1]
         cohort = []
         for member in range(config.method.cohort):
             torch.manual_seed(mixed(config.seed, "weights", member))
-            network = spare_depthwise(wrap(build(config.model, classes), config.model))
-            refuse_other_classes(network, config.model.name, classes)
+            network = spare_depthwise(wrap(_begun(config.model, splits), config.model))
+            refuse_other_classes(network, config.model.name, len(splits.classes))
             compress(network.module, config.compress)
             if config.model.frozen:
                 freeze(network, config.model.frozen, size)

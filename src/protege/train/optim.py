@@ -13,21 +13,27 @@ from protege.models.rounding import Step
 from protege.runs.config import OptimConfig
 
 Optimizer = torch.optim.Optimizer
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
+LOOKS_EVERY = 5  # steps between looks ahead
 
 
 def build_optimizer(learner: nn.Module, config: OptimConfig) -> Optimizer:
     """Over everything that is trained; norms and biases in a group of their own where they are not to decay.
 
-    What lies below the student's classifier is in other groups where it has a rate of its own: a `share` of the schedule's.
+    What lies below the student's classifier, and biases of norms, are in other groups where they have rates of their own:
+    a `share` of the schedule's.
     """
+    hasty = set(_norm_biases(learner)) if config.norm_bias_lr else set[int]()
     trained = [weight for weight in learner.parameters() if weight.requires_grad]
+    usual = [weight for weight in trained if id(weight) not in hasty]
     if config.rest_lr is None:
-        groups = _groups(trained, config)
+        groups = _groups(usual, config)
     else:
         rest = set(_below_classifiers(learner))
-        groups = _groups([weight for weight in trained if id(weight) not in rest], config)
-        slower = _groups([weight for weight in trained if id(weight) in rest], config)
+        groups = _groups([weight for weight in usual if id(weight) not in rest], config)
+        slower = _groups([weight for weight in usual if id(weight) in rest], config)
         groups += [{**group, "share": config.rest_lr / config.lr} for group in slower if group["params"]]
+    groups += _hasty_group([weight for weight in trained if id(weight) in hasty], config)
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True)
     optimizer = torch.optim.SGD(
@@ -53,6 +59,21 @@ def _below_classifiers(learner: nn.Module) -> Iterator[int]:
         if isinstance(network, Network):
             last = {id(weight) for weight in network.module.get_submodule(network.classifier).parameters()}
             yield from (id(weight) for weight in network.module.parameters() if id(weight) not in last)
+
+
+def _norm_biases(learner: nn.Module) -> Iterator[int]:
+    for part in learner.modules():
+        if isinstance(part, NORMS) and isinstance(part.bias, nn.Parameter):
+            yield id(part.bias)
+
+
+def _hasty_group(biases: list[nn.Parameter], config: OptimConfig) -> list[dict[str, object]]:
+    """Their decay is divided by what their rate is multiplied by: a step pulls them as it would at the usual rate."""
+    if not biases or config.norm_bias_lr is None:
+        return []
+    decay = config.weight_decay / config.norm_bias_lr if config.decay_norms else 0.0
+    share = config.norm_bias_lr * (1.0 if config.rest_lr is None else config.rest_lr / config.lr)
+    return [{"params": biases, "weight_decay": decay, "share": share}]
 
 
 def _groups(trained: list[nn.Parameter], config: OptimConfig) -> list[dict[str, object]]:
@@ -120,7 +141,21 @@ def restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
 @torch.no_grad()
 def follow(mean: dict[str, Tensor], weights: dict[str, Tensor], decay: float, step: int) -> None:
     """Move the running means towards the `weights` of their names; quicker in the first steps, so that the start is forgotten."""
-    decay = min(decay, (1 + step) / (10 + step))
+    _move(mean, weights, min(decay, (1 + step) / (10 + step)))
+
+
+@torch.no_grad()
+def look_ahead(mean: dict[str, Tensor], weights: dict[str, Tensor], decay: float, done: float) -> None:
+    """The means move as far as is left of training, and the `weights` go where they are. `done`: share of the run.
+
+    Zhang et al. 2019 (arXiv:1907.08610); that the mean's memory grows with the cube of `done` is of Jordan 2024 (arXiv:2404.00498).
+    """
+    _move(mean, weights, decay**LOOKS_EVERY * done**3)
+    torch._foreach_copy_([weights[name] for name in mean], list(mean.values()))  # type: ignore[attr-defined]
+
+
+def _move(mean: dict[str, Tensor], weights: dict[str, Tensor], decay: float) -> None:
+    """Counts are taken as they are."""
     moving = [name for name, value in mean.items() if value.is_floating_point()]
     counting = [name for name, value in mean.items() if not value.is_floating_point()]
     torch._foreach_lerp_([mean[name] for name in moving], [weights[name] for name in moving], 1 - decay)  # type: ignore[attr-defined]

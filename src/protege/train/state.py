@@ -46,7 +46,7 @@ class State:
     def fresh(cls, learner: Learner, config: RunConfig) -> Self:
         deployed = ("student.",) if config.method.added() == "nothing" else ("student.", "adapters.")
         state = cls(learner, build_optimizer(learner, config.optim), {}, deployed)
-        state.mean = state.weights() if config.optim.ema else {}
+        state.mean = state.weights() if config.optim.ema or config.optim.look_ahead else {}
         return state
 
     def weights(self) -> Tensors:

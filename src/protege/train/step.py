@@ -15,7 +15,7 @@ from protege.methods.base import Outputs, Progress
 from protege.runs.config import RunConfig
 from protege.train.learner import mixed
 from protege.train.lessons import Rhythm, Shown
-from protege.train.optim import clip, follow, learning_rate, set_learning_rate
+from protege.train.optim import LOOKS_EVERY, clip, follow, learning_rate, look_ahead, set_learning_rate
 from protege.train.state import Seen, State
 from protege.views import normalise
 
@@ -82,7 +82,14 @@ class Step:
         if optim.ema:
             step = self.rhythm.step(state.epoch, state.batch)
             follow(state.mean, state.learner.state_dict(), optim.ema, step)
+        if optim.look_ahead:
+            self._look_ahead(state, optim.look_ahead)
         return {} if norm is None else {"gradient_norm": norm.detach()}
+
+    def _look_ahead(self, state: State, decay: float) -> None:
+        taken, all_steps = self.rhythm.step(state.epoch, state.batch) + 1, self.config.optim.epochs * self.rhythm.steps
+        if taken % LOOKS_EVERY == 0 or taken == all_steps:
+            look_ahead(state.mean, state.learner.state_dict(), decay, taken / all_steps)
 
     def rate(self, state: State) -> float:
         """Learning rate of the step that the last batch completes."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from protege.data.config import separated
-from protege.data.fields import Fields
+from protege.data.fields import Fields, not_given
 from protege.errors import suggest
 
 SHORTHANDS: dict[str, dict[str, object]] = {
@@ -32,6 +32,11 @@ class ViewsConfig(Fields):
     padding: int = Field(default=4, ge=0, description="width of the black border in pixels, for crop pad")
     flip: bool = Field(
         default=True, description="mirror every second image, left to right; wrong for digits and letters"
+    )
+    alternate: bool = Field(
+        default=False,
+        exclude_if=not_given,
+        description="mirror each image in every second epoch, the first by lot, in place of a lot in each",
     )
     scale: Range = Field(default=(0.08, 1.0), description="share of the area in a box, for crop resized")
     ratio: Range = Field(default=(3 / 4, 4 / 3), description="width : height of a box, for crop resized")
@@ -66,7 +71,9 @@ class ViewsConfig(Fields):
         return SHORTHANDS[value]
 
     @model_validator(mode="after")
-    def _ranges_rise(self) -> Self:
+    def _fits_together(self) -> Self:
+        if self.alternate and not self.flip:
+            raise ValueError("alternate says when images are mirrored, and flip false that none is: give one of them.")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise ValueError(f"scale is {self.scale}: two shares of the area are needed, 0 < smallest <= largest <= 1.")
         if not 0 < self.ratio[0] <= self.ratio[1]:

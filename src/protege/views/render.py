@@ -88,6 +88,7 @@ class Views:
         ]
         if self.count is None:
             used = self._seed(seed) if seed is not None else self.config.seed
+            parts += ["alternate"] if self.config.alternate else []
             parts += [f"stream{STREAM}"] + ([] if used is None else [f"seed{used}"])
         return "-".join([part for part in parts if part] or ["plain"]) + f"@{self.image_size}"
 
@@ -138,8 +139,7 @@ class Views:
             box = boxes(
                 seed, epoch, indices, (pixels.shape[2], pixels.shape[3]), scale=config.scale, ratio=config.ratio
             )
-            mirrored = integers(seed, "flip", epoch, indices, 2) if config.flip else torch.zeros_like(indices)
-            pixels = resize_boxes(pixels, box, self.image_size, mirrored)
+            pixels = resize_boxes(pixels, box, self.image_size, self._mirrored(seed, epoch, indices))
         else:
             pixels = self._framed(pixels, self._drawn(seed, epoch, indices))
         if config.policy == "randaugment":
@@ -161,7 +161,17 @@ class Views:
         return flip(pixels, numbers) if self.config.flip else pixels
 
     def _drawn(self, seed: int, epoch: int, indices: Tensor) -> Tensor:
-        return integers(seed, "view", epoch, indices, self._corners() * self._flips())
+        if not self.config.alternate:
+            return integers(seed, "view", epoch, indices, self._corners() * self._flips())
+        return integers(seed, "view", epoch, indices, self._corners()) * 2 + self._mirrored(seed, epoch, indices)
+
+    def _mirrored(self, seed: int, epoch: int, indices: Tensor) -> Tensor:
+        """0 or 1 for each image, drawn on its own; which the first epoch decides for all where they alternate."""
+        if not self.config.flip:
+            return torch.zeros_like(indices)
+        if self.config.alternate:
+            return (integers(seed, "flip", 0, indices, 2) + epoch) % 2
+        return integers(seed, "flip", epoch, indices, 2)
 
     def _seed(self, seed: int) -> int:
         return seed if self.config.seed is None else self.config.seed
