@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,9 @@ OPEN = (
 )
 
 
-def given_fields(arguments: list[str], known: list[str], flags: list[str]) -> Iterator[tuple[str, Any]]:
+def given_fields(
+    arguments: list[str], known: list[str], flags: list[str], read: Callable[[str, str], Any] | None = None
+) -> Iterator[tuple[str, Any]]:
     """`--optim.epochs 6`, `--method.kd-weight=0.7`, `--optim.nesterov` as (dotted path, value); an unknown name gets a suggestion."""
     problems = []
     waiting = list(arguments)
@@ -45,7 +47,7 @@ def given_fields(arguments: list[str], known: list[str], flags: list[str]) -> It
             options = ["--" + other.replace("_", "-") for other in (*known, *flags)]
             problems.append(f"there is no option --{name}.{suggest('--' + name, options)}")
             continue
-        yield path, _value(path, value)
+        yield path, (read or _value)(path, value)
     if problems:
         raise ConfigError(*problems) if len(problems) == 1 else ConfigError(f"{len(problems)} mistakes:", *problems)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
@@ -11,9 +11,12 @@ from pydantic import ValidationError
 from protege.errors import ConfigError
 
 if TYPE_CHECKING:
+    from protege.launch.where import Where
     from protege.runs.config import Place
 
-DESCRIBED = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+CLUSTERS = ("--slurm.", "--ray.")
+OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}
+DESCRIBED = {**OPEN, "help_option_names": []}
 
 RunsOption = Annotated[Path, typer.Option("--runs", help="folder of the runs")]
 DataDirOption = Annotated[
@@ -29,6 +32,13 @@ MemoryLimitOption = Annotated[
         help="gigabytes that what teachers said may take (else a tenth of the free disk more, and not above 20)",
     ),
 ]
+OnOption = Annotated[
+    Literal["local", "slurm"],
+    typer.Option(
+        "--on", help="this machine, or the jobs of a cluster (--slurm.time 04:00:00 and so on: docs/clusters.md)"
+    ),
+]
+DetachOption = Annotated[bool, typer.Option("--detach", help="on slurm: leave it to a small job of its own")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="no progress display")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
 MovedOption = Annotated[
@@ -45,3 +55,33 @@ def place_of(**fields: Any) -> Place:
         return Place(**fields)
     except ValidationError as error:
         raise ConfigError("; ".join(f"--{one['loc'][0]}: {one['msg']}" for one in error.errors())) from error
+
+
+def where_of(on: str, arguments: list[str], flags: list[str]) -> tuple[Where, list[str]]:
+    """What the options of clusters say, and the arguments that are none."""
+    from protege.cli.options import given_fields
+    from protege.launch.where import Where
+    from protege.runs.config import known_paths, merge, problems_of
+
+    ours, others = _apart(arguments)
+    described: dict[str, Any] = {"on": on}
+    for path, value in given_fields(ours, known_paths(Where), flags, lambda _, text: text):
+        described = merge(described, path, value)
+    if unused := next((one for one in CLUSTERS if one[2:-1] in described and one[2:-1] != on), ""):
+        raise ConfigError(f"{unused}... is of no use without `--on {unused[2:-1]}`.")
+    try:
+        return Where.model_validate(described), others
+    except ValidationError as error:
+        raise ConfigError("; ".join(f"--{said}" for said in problems_of(error, Where))) from error
+
+
+def _apart(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Options of clusters with their values, and everything else."""
+    ours: list[str] = []
+    others: list[str] = []
+    value_of = others
+    for token in arguments:
+        if token.startswith("--"):
+            value_of = ours if token.startswith(CLUSTERS) else others
+        value_of.append(token)
+    return ours, others

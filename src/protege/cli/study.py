@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from protege.cli.places import DataDirOption, JsonOption, RunsOption
+from protege.cli.places import OPEN, DataDirOption, DetachOption, JsonOption, OnOption, RunsOption, where_of
 from protege.errors import ConfigError, suggest
 from protege.study import words
 
 if TYPE_CHECKING:
+    from protege.launch.where import Where
     from protege.runs.config import Place
     from protege.study.findings.record import Findings
     from protege.study.question.plan import Plan
@@ -29,8 +30,9 @@ ScaleOption = Annotated[
 ]
 
 
-@app.command()
+@app.command(context_settings=OPEN)
 def run(
+    context: typer.Context,
     file: FileArgument,
     scale: ScaleOption = "full",
     only: Annotated[
@@ -67,25 +69,33 @@ def run(
         typer.Option("--report/--no-report", help="end with the page and its tables, in `report` beside the findings"),
     ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", help="no progress display")] = False,
+    on: OnOption = "local",
+    detach: DetachOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Do what is left of a study, as far as it goes; stop it at any moment, and give the same command again. Ends with its report."""
     from protege.study.run import run_study
 
+    where = _where(on, context, detach)
     place, devices = _place(runs, data_dir, device)
     place = place.model_copy(
         update={"memory_dir": memory_dir and memory_dir.absolute(), "memory_limit": memory_limit or None}
     )
     plan = _plan(file, scale, place)
     _refuse_unknown(only or [], plan)
+    if detach and not dry_run:
+        _detach(plan, where)
+        return
     planned, findings = run_study(
         plan, only=only or (), slots=slots, threads=threads, devices=devices, probing=probe, dry_run=dry_run, quiet=quiet,
         command=shlex.join(["protege", *sys.argv[1:]]),
+        where=where,
     )  # fmt: skip
     if as_json:
         print(json.dumps(planned) if findings is None else findings.model_dump_json())
     elif findings is None:
         words.say_plan(planned)
+        _say_scripts(planned["scripts"])
     else:
         words.say_findings(findings, plan.folder)
     if findings is not None and with_report:
@@ -113,6 +123,39 @@ def show(
         print(findings.model_dump_json())
     else:
         words.say_findings(findings, plan.folder)
+
+
+@app.command()
+def watch(
+    file: FileArgument,
+    scale: ScaleOption = "full",
+    runs: RunsOption = Path("runs"),
+    data_dir: DataDirOption = None,
+    every: Annotated[
+        float, typer.Option("--every", min=1, help="seconds between looks; a scheduler is asked once each")
+    ] = 15,
+    once: Annotated[bool, typer.Option("--once", help="look once")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """What runs where, since when, how far it is, and how long it still takes; wherever the runs are made."""
+    from protege.study.conduct.watching import Watching, show
+
+    plan = _plan(file, scale, _place(runs, data_dir, "auto")[0])
+    watching = Watching(plan, every)
+    print(json.dumps(watching.look().record())) if as_json else show(watching, every, once)
+
+
+@app.command()
+def cancel(
+    file: FileArgument, scale: ScaleOption = "full", runs: RunsOption = Path("runs"), data_dir: DataDirOption = None
+) -> None:
+    """End the jobs that a study has on a SLURM cluster, and no others. What they trained stays, and is gone on from."""
+    from protege.launch.slurm.conductor import cancel_all
+    from protege.launch.where import slurm_folder
+
+    plan = _plan(file, scale, _place(runs, data_dir, "auto")[0])
+    ended = cancel_all(slurm_folder(plan.folder, plan.study.name))
+    print(f"{plan.study.name}: {ended} job{'' if ended == 1 else 's'} cancelled")
 
 
 @app.command()
@@ -172,6 +215,36 @@ def _report(findings: Findings, plan: Plan, *, silent: bool) -> None:
         return
     if not silent:
         words.say_report(made.sentence(), made.unread)
+
+
+# ---- clusters ----
+
+
+def _where(on: str, context: typer.Context, detach: bool) -> Where:
+    from protege.cli.options import flags_of
+
+    where, others = where_of(on, list(context.args), flags_of(context))
+    if others:
+        known = [*flags_of(context), "slurm.partition", "slurm.time"]
+        raise ConfigError(f"there is no option {others[0]}.{suggest(others[0], ['--' + one for one in known])}")
+    if detach and on != "slurm":
+        raise ConfigError("--detach leaves the study to a job of a cluster: it goes with `--on slurm`.")
+    return where
+
+
+def _detach(plan: Plan, where: Where) -> None:
+    from protege.launch.slurm.conductor import detach
+    from protege.launch.where import slurm_folder
+
+    command = [one for one in sys.argv[1:] if one != "--detach"]
+    number = detach(slurm_folder(plan.folder, plan.study.name), where.slurm, command)
+    print(f"{plan.study.name}: job {number} looks after it. `protege study watch` shows how far it is.")
+
+
+def _say_scripts(files: list[str]) -> None:
+    """As they would be submitted."""
+    for file in files:
+        print(f"\n==> {file} <==\n{Path(file).read_text()}", end="")
 
 
 # ---- what the options mean ----

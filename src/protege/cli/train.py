@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,18 +16,23 @@ import typer
 from protege.cli.options import describe, field_tables, file_or_option, flags_of, recipe_table
 from protege.cli.places import (
     DataDirOption,
+    DetachOption,
     DeviceOption,
     JsonOption,
     MemoryLimitOption,
+    OnOption,
     QuietOption,
     RunsOption,
     ThreadsOption,
     place_of,
+    where_of,
 )
 from protege.runs.display import out, table_of
 
 if TYPE_CHECKING:
+    from protege.launch.where import Where
     from protege.runs import Run
+    from protege.runs.config import Place, RunConfig
 
 TRAIN_USAGE = """[bold]protege train[/] \\[FILE.yaml] \\[--FIELD VALUE ...]
 
@@ -64,6 +71,8 @@ def train(
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="wait for another process on the same run")] = False,
     quiet: QuietOption = False,
+    on: OnOption = "local",
+    detach: DetachOption = False,
     as_json: JsonOption = False,
     show_help: Annotated[bool, typer.Option("--help", "-h", help="show this, and every field of a run")] = False,
 ) -> None:
@@ -76,6 +85,7 @@ def train(
         from protege.runs import find
 
         arguments = [*arguments, "--model.weights", str(find(runs, init).weights_file())]
+    where, arguments = where_of(on, arguments, flags_of(context))
     config = describe(file, arguments, flags_of(context), recipe)
     place = place_of(
         runs=runs,
@@ -89,13 +99,28 @@ def train(
         memory_dir=memory_dir,
         memory_limit=memory_limit,
     )
-    from protege.train import train as train_run
+    if where.on == "local":
+        from protege.train import train as train_run
 
-    run = train_run(config, place)
+        run = train_run(config, place)
+    else:
+        run = _elsewhere(config, place, where, detach)
+    if run is None:
+        return
     if as_json:
         print(json.dumps({**run.result(), "path": str(run.path)}))
     else:
         _say_result(run)
+
+
+def _elsewhere(config: RunConfig, place: Place, where: Where, detach: bool) -> Run | None:
+    """The finished run; None where it was left to its job."""
+    from protege.launch.single import leave, made
+
+    if not detach:
+        return made(config, place, where, shlex.join(["protege", *sys.argv[1:]]))
+    out.print(leave(config, place, where, shlex.join(["protege", *sys.argv[1:]])), soft_wrap=True)
+    return None
 
 
 def _show_train_help(context: typer.Context, arguments: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 A launcher takes jobs and tells what began and what ended. Both sides are JSON in files: a job is given by a file, its reply
 is a file, and what is finished is known by the folder of its run alone. So either side may die, and nothing is lost but the
-steps since the last checkpoint. Which work there is, is asked again after each reply: a study finds out while it runs.
+steps since the last checkpoint. Which work there is, is asked again when there are replies: a study finds out while it runs.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class Launcher(Protocol):
 
     chains: bool  # takes a job whose needs it has taken already, and begins it when they are finished
     forgives: int  # deaths of a run, one after another without a new checkpoint, before it counts as failed
+
+    after_a_stop: str  # what is true of the jobs, and what to do
 
     def room(self) -> int:
         """How many jobs it would take now."""
@@ -98,7 +100,7 @@ class Outcome:
 def run_jobs(more: Callable[[], Sequence[Job]], watch: Watch, launcher: Launcher) -> Outcome:
     """Do what `more` lists, in its order, until nothing that can be done is left; each job once.
 
-    `more` lists what is not done yet and is asked again after each reply. A job whose `needs` are still listed waits for them.
+    `more` lists what is not done yet and is asked again when there are replies. A job whose `needs` are still listed waits for them.
     """
     round_ = _Round(more, watch, launcher)
     with _stop_signals(round_.outcome.signals):
@@ -128,13 +130,18 @@ class _Round:
             if not self._launcher.busy():
                 return
             self._watch.look(self._running)
-            for news in self._launcher.news():
-                if news.reply is None:
-                    self._running[news.slot] = news.job
-                    self._watch.started(news.slot, news.job)
-                else:
-                    self._end(news, news.reply)
-                    listed = self._more()
+            news = self._launcher.news()
+            for one in news:
+                self._note(one)
+            if any(one.reply for one in news):
+                listed = self._more()
+
+    def _note(self, news: News) -> None:
+        if news.reply is None:
+            self._running[news.slot] = news.job
+            self._watch.started(news.slot, news.job)
+        else:
+            self._end(news, news.reply)
 
     def _give(self, listed: Sequence[Job]) -> None:
         chosen = []

@@ -19,6 +19,7 @@ from protege.runs import cores
 
 LOOKS_EVERY = 0.25  # seconds at most that one waits for news
 GLANCES_EVERY = 0.02  # seconds between looks for a reply
+KILLED = "The process was killed, most likely for want of memory. Use fewer --slots, or a smaller optim.batch_size."
 
 
 @final
@@ -29,6 +30,7 @@ class Slots:
     """
 
     chains = False
+    after_a_stop = "The same command goes on from here."
 
     def __init__(
         self,
@@ -37,10 +39,13 @@ class Slots:
         threads: int | None = None,
         devices: Sequence[str] = ("auto",),
         forgives: int = 0,
+        if_killed: str = KILLED,
     ) -> None:
         threads = threads or max(1, cores() // slots)
         self.forgives = forgives
-        self._slots = [_Slot(number, threads, devices[number % len(devices)], log) for number in range(slots)]
+        self._slots = [
+            _Slot(number, threads, devices[number % len(devices)], log, if_killed) for number in range(slots)
+        ]
         self._begun: list[News] = []
 
     def room(self) -> int:
@@ -78,9 +83,9 @@ class Slots:
 class _Slot:
     """One worker process, started when it is first needed and again if it dies."""
 
-    def __init__(self, number: int, threads: int, device: str, log: Path) -> None:
+    def __init__(self, number: int, threads: int, device: str, log: Path, if_killed: str) -> None:
         self.number = number
-        self._threads, self._device = threads, device
+        self._threads, self._device, self._if_killed = threads, device, if_killed
         self._log, self._job, self._reply = (
             log / f"slot-{number + 1}.{kind}" for kind in ("log", "job.json", "reply.json")
         )
@@ -127,7 +132,9 @@ class _Slot:
         code = self._process.poll()  # before the file is looked for, which may be the last that it did
         if (said := reply_in(self._reply)) is not None or code is None:
             return said
-        return Reply(key=self.job.key, outcome="died", message=_cause(code, self._log))
+        how = f"by signal {-code}" if code < 0 else f"with code {code}"
+        ended = f"The process ended {how}; what it said last is in {self._log}."
+        return Reply(key=self.job.key, outcome="died", message=self._if_killed if code == -signal.SIGKILL else ended)
 
     def close(self) -> None:
         """The end of its input asks a working process for a checkpoint."""
@@ -143,12 +150,3 @@ class _Slot:
                 process.wait(timeout=LOOKS_EVERY)
             if list(asked).count(signal.SIGINT) > 1:
                 process.kill()
-
-
-def _cause(code: int, log: Path) -> str:
-    if code == -signal.SIGKILL:
-        return (
-            "The process was killed, most likely for want of memory. Use fewer --slots, or a smaller optim.batch_size."
-        )
-    how = f"by signal {-code}" if code < 0 else f"with code {code}"
-    return f"The process ended {how}; what it said last is in {log}."

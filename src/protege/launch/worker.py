@@ -89,12 +89,16 @@ def work(job: Job) -> Reply:
         return Reply(
             key=job.key,
             outcome="failed",
-            message=f"Out of memory ({said}). Use fewer --slots, or a smaller optim.batch_size.",
+            message=f"Out of memory ({said}). Make fewer runs at a time, or choose a smaller optim.batch_size.",
         )
     except Exception as error:
         traceback.print_exc()
         said = " ".join(str(error).split())[:300]
-        more = " Use fewer --slots, or a smaller optim.batch_size." if "can't allocate memory" in said else ""
+        more = (
+            " Make fewer runs at a time, or choose a smaller optim.batch_size."
+            if "can't allocate memory" in said
+            else ""
+        )
         return Reply(key=job.key, outcome="failed", message=f"{type(error).__name__}: {said}.{more}")
     finally:
         gc.collect()

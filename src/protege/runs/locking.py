@@ -54,6 +54,19 @@ def locked(folder: Path, wait: bool) -> Iterator[None]:
             yield
 
 
+def held_by(folder: Path) -> str | None:
+    """Who works there now; None where nobody does. For a moment it holds the lock itself, shared."""
+    try:
+        with (folder / "lock").open("r", errors="replace") as file:
+            try:
+                known = flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError as error:
+                return (file.read(200).strip() or "another process") if error.errno in HELD else None
+    except OSError:
+        return None
+    return None if known else _owner(folder / "lock.held") or None
+
+
 @contextlib.contextmanager
 def _claimed(path: Path, wait: bool) -> Iterator[None]:
     """`path` is ours from its making to its removal."""

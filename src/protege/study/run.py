@@ -12,12 +12,13 @@ from protege.errors import Stopped
 from protege.launch.jobs import Job, Reply
 from protege.launch.launcher import Unwatched, run_jobs
 from protege.launch.local import Slots
+from protege.launch.where import Slotted, Where, launcher, slurm_folder
 from protege.runs import read_json
 from protege.runs.config import Place
 from protege.runs.display import console
 from protege.runs.records import Commands
 from protege.study.conduct.estimate import Estimate, estimate, refuse_what_does_not_fit
-from protege.study.conduct.jobs import conduct, known_runs, left, progress
+from protege.study.conduct.jobs import conduct, jobs, known_runs, left, progress
 from protege.study.conduct.probing import probe_all, threads_of_a_slot
 from protege.study.conduct.progress import StudyDisplay
 from protege.study.findings.gather import gather
@@ -48,15 +49,18 @@ def run_study(
     dry_run: bool = False,
     quiet: bool = False,
     command: str = "",
+    where: Where | None = None,
 ) -> tuple[dict[str, Any], Findings | None]:
-    """The plan in figures, and the findings (None of a dry run)."""
+    """The plan in figures, and the findings (None of a dry run). Only of this machine can be tried what a run takes."""
+    where = where or Where()
+    probing = probing and where.on == "local"
     command = command or shlex.join(sys.argv)
     slot_threads = threads_of_a_slot(slots, threads)
     remaining = left(plan, only)
     expected = _expected(plan, remaining, slot_threads, slots, devices, quiet) if probing and remaining else None
     planned = summary(plan, only, expected, slots)
     if dry_run:
-        return planned, None
+        return planned | {"scripts": _scripts(plan, only, where, command)}, None
     if expected is not None:
         refuse_what_does_not_fit(expected, plan.place, slots, devices)
     total = planned["runs"]
@@ -66,11 +70,11 @@ def run_study(
         display.say(f"{plan.study.name}: {planned['left']} of {total} runs left{_about(planned)}, in {plan.place.runs}")
         commands = list(dict.fromkeys([*commands_so_far(plan), command]))
         watch = Interim(plan, display, commands)
-        launcher = Slots(plan.folder / "logs", slots, slot_threads, devices)
-        done = conduct(plan, watch, launcher, only=only, command=command)
+        launched = launcher(where, plan.folder, plan.study.name, Slotted(slots, slot_threads, devices), display.say)
+        done = conduct(plan, watch, launched, only=only, command=command)
     if done.stopped:
         watch.write()
-        raise Stopped(_how_far(plan))
+        raise Stopped(f"{_how_far(plan)} {launched.after_a_stop}")
     findings = gather(plan, done.failed, commands)
     write(plan.folder / "findings.json", findings)
     return planned, findings
@@ -79,9 +83,19 @@ def run_study(
 def _how_far(plan: Plan) -> str:
     now = progress(plan)
     whole = now.planned + now.still_to_come
-    return (
-        f"{plan.study.name} stopped with {now.finished} of {whole} runs finished. The same command goes on from here."
-    )
+    return f"{plan.study.name} stopped with {now.finished} of {whole} runs finished."
+
+
+def _scripts(plan: Plan, only: Sequence[str], where: Where, command: str) -> list[str]:
+    """What would be submitted, as files."""
+    if where.on != "slurm":
+        return []
+    from protege.launch.slurm.conductor import written
+
+    return [
+        str(file)
+        for file in written(slurm_folder(plan.folder, plan.study.name), where.slurm, jobs(plan, only, command))
+    ]
 
 
 def commands_so_far(plan: Plan) -> tuple[str, ...]:

@@ -51,7 +51,8 @@ class StudyDisplay(Display):
             self.say(f"{self._count()}  {_doing(job)} begins in {job.run}")
 
     def ended(self, slot: int, job: Job, reply: Reply) -> None:
-        seconds = time.monotonic() - self._since.pop(slot)
+        now = time.monotonic()
+        seconds = now - self._since.pop(slot, now)  # one that never began may still end
         if (task := self._tasks.pop(slot, None)) is not None:
             self._progress.remove_task(task)
         if reply.outcome == "stopped":

@@ -1,0 +1,388 @@
+"""SLURM without SLURM: scripts, what its commands say, and that nothing is submitted twice whoever dies when."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from slurm_cases import FakeSlurm, job_of
+
+from protege.errors import RunError, Stopped
+from protege.launch.jobs import Job, Reply
+from protege.launch.launcher import News
+from protege.launch.slurm import conductor, ends, queue
+from protege.launch.slurm.folder import Batch, Folder, folder_at
+from protege.launch.slurm.launcher import SlurmLauncher
+from protege.launch.slurm.options import Slurm, seconds_of
+from protege.launch.slurm.queue import NoScheduler, Queue, accounted, parsed
+from protege.launch.slurm.script import conductor_of, script_of
+
+QUICK = Slurm(look_every=1)
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    fake = FakeSlurm(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{fake.bin}:/usr/bin:/bin")
+    monkeypatch.setattr("protege.launch.slurm.launcher.GLANCES_EVERY", 0.01)
+    return fake
+
+
+@pytest.fixture
+def folder(runs: Path) -> Folder:
+    return Folder(runs / "studies" / "made" / "slurm", "made")
+
+
+def launched(folder: Folder, options: Slurm = QUICK) -> SlurmLauncher:
+    return SlurmLauncher(folder, options, lambda _: None)
+
+
+def news_of(launcher: SlurmLauncher, monkeypatch: pytest.MonkeyPatch, looks: int = 1) -> list[News]:
+    """All that it tells until it has asked the queue so many times."""
+    told: list[News] = []
+    for _ in range(looks):
+        monkeypatch.setattr(queue.Queue, "is_due", lambda _: True)
+        told += launcher.news()
+    return told
+
+
+def family(runs: Path) -> list[Job]:
+    """A teacher and three that it teaches."""
+    return [
+        job_of(runs, "teacher", "teachers"),
+        *(job_of(runs, f"student{number}", "select", needs=("teacher",)) for number in range(3)),
+    ]
+
+
+# ---- what is asked for ----
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("30", 1800), ("30:05", 1805), ("04:00:00", 14400), ("1-12", 129600), ("2-01:00:01", 176401)],
+)
+def test_a_time_limit_is_read_as_sbatch_reads_it(written: str, seconds: int) -> None:
+    assert seconds_of(written) == seconds
+
+
+def test_a_job_that_would_be_requeued_as_it_begins_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"before_end \(180 s\) must be at most half of time \(00:05:00\)"):
+        Slurm(time="00:05:00")
+    assert Slurm(time="00:06:00")
+
+
+def test_teachers_may_have_what_others_have_not(folder: Folder) -> None:
+    options = Slurm.model_validate(
+        {"gres": "shard:1", "runs_per_job": 4, "teachers": {"gres": "gpu:1", "runs_per_job": 1}}
+    )
+    batch = Batch("teachers", (("train-a",),))
+    assert "#SBATCH --gres=gpu:1\n" in script_of(folder, batch, "teachers", options)
+    assert "#SBATCH --gres=shard:1\n" in script_of(folder, Batch("report", batch.tasks), "report", options)
+
+
+def test_a_script_says_all_that_was_asked_and_nothing_else(folder: Folder) -> None:
+    options = Slurm(
+        partition="gpu",
+        account="us",
+        time="02:00:00",
+        mem="8G",
+        cpus=6,
+        setup="module load cuda",
+        more="--qos=long",
+        throttle=7,
+    )
+    text = script_of(folder, Batch("select", (("train-a", "train-b"), ("train-c",))), "select", options)
+    lines = text.splitlines()
+    assert lines[0] == "#!/bin/bash" and "select: 3 runs in 2 jobs" in lines[1]
+    for asked in (
+        "partition=gpu",
+        "account=us",
+        "time=02:00:00",
+        "mem=8G",
+        "cpus-per-task=6",
+        "array=0-1%7",
+        "qos=long",
+    ):
+        assert f"#SBATCH --{asked}" in lines
+    assert "#SBATCH --kill-on-invalid-dep=yes" in lines and "#SBATCH --requeue" in lines
+    assert "#SBATCH --signal=B:USR1@180" in lines
+    assert not any("gres" in line for line in lines)
+    assert lines.index("module load cuda") < len(lines) - 1 and lines[-1].startswith("exec ")
+
+
+def test_scripts_are_shell(folder: Folder, tmp_path: Path) -> None:
+    for text in (
+        script_of(folder, Batch("a", (("x",),)), "report", QUICK),
+        conductor_of(folder, ["study", "run"], QUICK),
+    ):
+        subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+
+
+def test_test_scores_are_read_in_one_job(runs: Path, folder: Folder) -> None:
+    jobs = [job_of(runs, f"run{number}", "test") for number in range(30)]
+    (made,) = launched(folder).batches_of(jobs)
+    assert len(made[0].tasks) == 1 and len(made[0].tasks[0]) == 30
+
+
+def test_an_array_is_no_longer_than_the_site_allows(runs: Path, folder: Folder) -> None:
+    jobs = [job_of(runs, f"run{number}") for number in range(10)]
+    made = list(launched(folder, Slurm(array=2, runs_per_job=2)).batches_of(jobs))
+    assert [len(batch.tasks) for batch, _, _ in made] == [2, 2, 1]
+
+
+# ---- what SLURM says ----
+
+
+def test_the_queue_is_read_whatever_else_is_in_it() -> None:
+    said = "12|10|3|protege-a-1.select|RUNNING|1:05|n1|None\nslurm_load_jobs: something\n9|9|N/A|x|COMPLETING|0:01|n2|None\n"
+    running, other = parsed(said)
+    assert (running.job, running.array, running.task, running.node, running.over) == ("12", "10", 3, "n1", False)
+    assert other.task == 0 and not other.over
+
+
+def test_the_accounting_tells_states_by_task() -> None:
+    assert accounted("41_0|OUT_OF_MEMORY\n41_1|CANCELLED by 1000\n42|COMPLETED\n") == {
+        "41_0": "OUT_OF_MEMORY",
+        "41_1": "CANCELLED",
+        "42": "COMPLETED",
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "log", "outcome", "said"),
+    [
+        ("OUT_OF_MEMORY", "", "failed", "Out of memory: its job has 2G. Give more with --slurm.mem"),
+        ("FAILED", "slurmstepd: error: Detected 1 oom_kill event in StepId=7.batch.", "failed", "--slurm.mem"),
+        ("FAILED", "slurmstepd: error: Exceeded job memory limit", "failed", "--slurm.mem"),
+        ("TIMEOUT", "", "died", "Out of time: its job has 01:00:00. Give more with --slurm.time"),
+        ("CANCELLED", "", "failed", "was cancelled"),
+        ("PREEMPTED", "", "died", "preempted"),
+        ("NODE_FAIL", "", "died", "node failed"),
+        ("", "", "died", "gone from the queue"),
+        ("FAILED", "Traceback", "died", "without a reply (FAILED)"),
+    ],
+)
+def test_ends_are_told_apart_in_a_line_each(
+    runs: Path, tmp_path: Path, state: str, log: str, outcome: str, said: str
+) -> None:
+    file = tmp_path / "log"
+    file.write_text(log)
+    reply = ends.reply_for(job_of(runs, "run"), state, file, Slurm(mem="2G", time="01:00:00"))
+    assert reply.outcome == outcome and said in reply.message and "\n" not in reply.message
+
+
+def test_the_queue_is_asked_at_most_once_in_its_time(slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("protege.launch.slurm.queue.time.monotonic", lambda: now[0])
+    asked = Queue("protege-", 15)
+    for _ in range(600):  # a minute of tenths of a second
+        asked.look()
+        now[0] += 0.1
+    assert len(slurm.calls("squeue")) == 4
+
+
+def test_a_machine_without_slurm_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NoScheduler, match="There is no squeue here"):
+        Queue("protege-", 1).look()
+
+
+# ---- submitted once ----
+
+
+def test_a_wave_is_an_array_that_waits_for_its_teachers(slurm: FakeSlurm, runs: Path, folder: Folder) -> None:
+    launched(folder).take(family(runs))
+    teachers, select = slurm.calls("sbatch")
+    assert teachers[-1].endswith("teachers.sbatch") and not any("dependency" in word for word in teachers)
+    assert select[-1].endswith("select.sbatch") and "--dependency=afterok:41" in select
+    assert folder.batch("select").tasks == (("train-student0",), ("train-student1",), ("train-student2",))
+
+
+def test_of_several_teachers_each_run_waits_for_its_own(slurm: FakeSlurm, runs: Path, folder: Folder) -> None:
+    """One that fails must not end what others taught."""
+    teachers = [job_of(runs, f"teacher{number}", "teachers") for number in range(2)]
+    launched(folder).take([*teachers, job_of(runs, "student", "select", needs=("teacher0",))])
+    assert "--dependency=afterany:41" in slurm.calls("sbatch")[1]
+
+
+def test_what_a_process_submitted_before_it_died_is_not_submitted_again(
+    slurm: FakeSlurm, runs: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = launched(folder)
+    first.take(family(runs))
+    first.end(())
+    again = launched(folder)
+    again.take(family(runs))
+    assert len(slurm.calls("sbatch")) == 2 and again.busy()
+    folder.reply(Reply(key="train teacher", outcome="finished"))
+    assert [(one.job.run, one.reply and one.reply.outcome) for one in again.news()] == [
+        ("teacher", None),
+        ("teacher", "finished"),
+    ]
+
+
+def test_a_process_that_died_while_sbatch_went_on_leaves_a_job_that_is_found(
+    slurm: FakeSlurm, runs: Path, folder: Folder
+) -> None:
+    first = launched(folder)
+    first.take(family(runs)[:1])
+    first.end(())
+    folder.file("teachers", "id").write_text("")
+    launched(folder).take(family(runs)[:1])
+    assert len(slurm.calls("sbatch")) == 1
+    assert folder.file("teachers", "id").read_text() == "41\n"
+
+
+def test_a_process_that_died_before_sbatch_had_done_anything_is_made_good(
+    slurm: FakeSlurm, runs: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = launched(folder)
+    first.take(family(runs)[:1])
+    first.end(())
+    folder.file("teachers", "id").write_text("")
+    slurm.forgets()
+    again = launched(folder)
+    again.take(family(runs)[:1])
+    assert len(slurm.calls("sbatch")) == 1  # it may still come
+    (died,) = news_of(again, monkeypatch, looks=2)
+    assert died.reply is not None and died.reply.outcome == "died"
+    again.take(family(runs)[:1])
+    assert len(slurm.calls("sbatch")) == 2
+    assert folder.file("teachers-2", "id").read_text() == "42\n"
+
+
+def test_scripts_that_were_submitted_by_hand_are_found(slurm: FakeSlurm, runs: Path, folder: Folder) -> None:
+    files = conductor.written(folder, QUICK, family(runs))
+    assert [file.name for file in files] == ["teachers.sbatch", "select.sbatch", "submit.sh"]
+    assert not slurm.calls("sbatch")
+    subprocess.run(["sbatch", str(files[0])], check=True, capture_output=True)
+    launched(folder).take(family(runs))
+    assert [call[-1].rpartition("/")[2] for call in slurm.calls("sbatch")] == ["teachers.sbatch", "select.sbatch"]
+    assert "--dependency=afterok:41" in slurm.calls("sbatch")[1]
+
+
+def test_what_a_dry_run_leaves_submits_all_in_order(slurm: FakeSlurm, runs: Path, folder: Folder) -> None:
+    files = conductor.written(folder, QUICK, family(runs))
+    subprocess.run(["bash", str(files[-1])], check=True, capture_output=True)
+    assert "--dependency=afterok:41" in slurm.calls("sbatch")[1]
+    launched(folder).take(family(runs))
+    assert len(slurm.calls("sbatch")) == 2
+
+
+def test_two_do_not_look_after_the_same_jobs(slurm: FakeSlurm, runs: Path, folder: Folder) -> None:
+    first = launched(folder)
+    first.take(family(runs))
+    with pytest.raises(RunError, match="looked after by process"):
+        launched(folder).take(family(runs))
+    first.end(())
+    launched(folder).take(family(runs))
+
+
+def test_a_finished_wave_is_followed_by_a_batch_of_another_name(slurm: FakeSlurm, runs: Path, folder: Folder) -> None:
+    launcher = launched(folder, Slurm(look_every=1))
+    launcher.take([job_of(runs, "one")])
+    launcher.take([job_of(runs, "two")])
+    assert [call[-1].rpartition("/")[2] for call in slurm.calls("sbatch")] == ["report.sbatch", "report-2.sbatch"]
+
+
+def test_soon_after_a_submission_nothing_is_taken_so_that_the_next_is_large(
+    slurm: FakeSlurm, runs: Path, folder: Folder
+) -> None:
+    launcher = launched(folder, Slurm(queued=50))
+    assert launcher.room() == 50
+    launcher.take([job_of(runs, "one")])
+    assert launcher.room() == 0
+
+
+# ---- what becomes of it ----
+
+
+def test_a_failure_that_nobody_heard_of_is_told_and_told_once(
+    slurm: FakeSlurm, runs: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [job_of(runs, "run")]
+    first = launched(folder)
+    first.take(jobs)
+    first.end(())
+    slurm.becomes("FAILED")
+    folder.reply(Reply(key="train run", outcome="failed", message="no such data"))
+    second = launched(folder)
+    second.take(jobs)
+    assert [one.reply.message for one in second.news() if one.reply] == ["no such data"]
+    second.end(())
+    launched(folder).take(jobs)  # who types the command again wants another try
+    assert len(slurm.calls("sbatch")) == 2 and folder.replied("train-run") is None
+
+
+@pytest.mark.parametrize("remembered", [True, False], ids=["by the queue", "by the accounting"])
+def test_a_job_that_left_no_reply_is_lost_after_two_looks(
+    slurm: FakeSlurm, runs: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch, remembered: bool
+) -> None:
+    launcher = launched(folder)
+    launcher.take([job_of(runs, "run")])
+    slurm.becomes("OUT_OF_MEMORY")
+    if not remembered:
+        slurm.forgets()
+        slurm.change(accounts={"41_0": "OUT_OF_MEMORY"})
+    assert news_of(launcher, monkeypatch) == []
+    (lost,) = news_of(launcher, monkeypatch)
+    assert lost.reply is not None and lost.reply.outcome == "failed" and "--slurm.mem" in lost.reply.message
+
+
+def test_a_reply_that_shows_late_counts(
+    slurm: FakeSlurm, runs: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher = launched(folder)
+    launcher.take([job_of(runs, "run")])
+    slurm.becomes("COMPLETED")
+    assert news_of(launcher, monkeypatch) == []
+    folder.reply(Reply(key="train run", outcome="finished"))
+    assert [one.reply.outcome for one in launcher.news() if one.reply] == ["finished"]
+
+
+def test_a_requeued_job_is_not_lost(
+    slurm: FakeSlurm, runs: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher = launched(folder)
+    launcher.take([job_of(runs, "run")])
+    for state in ("RUNNING", "COMPLETING", "PENDING", "REQUEUED", "RUNNING"):
+        slurm.becomes(state)
+        assert news_of(launcher, monkeypatch, looks=2) == []
+
+
+def test_from_a_queue_that_does_not_answer_nothing_is_concluded(
+    slurm: FakeSlurm, runs: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    launcher = SlurmLauncher(folder, QUICK, said.append)
+    launcher.take([job_of(runs, "run")])
+    slurm.change(silent=True)
+    assert news_of(launcher, monkeypatch, looks=5) == [] and launcher.busy()
+    assert len([line for line in said if "Unable to contact" in line]) == 1
+
+
+def test_cancel_ends_its_own_jobs_and_who_submits_them(slurm: FakeSlurm, runs: Path, folder: Folder) -> None:
+    launcher = launched(folder)
+    launcher.take(family(runs))
+    assert conductor.cancel_all(folder) == 4
+    assert slurm.calls("scancel") == [["41", "42"]]  # and not the 77 of somebody else
+    with pytest.raises(Stopped, match="was cancelled"):
+        launcher.news()
+    launcher.end(())
+    launched(folder).take(family(runs))
+    assert len(slurm.calls("sbatch")) == 4
+
+
+def test_a_study_is_left_to_one_job_alone(slurm: FakeSlurm, folder: Folder) -> None:
+    assert conductor.detach(folder, QUICK, ["study", "run", "file.yaml", "--on", "slurm"]) == "41"
+    text = folder.file("conductor", "sbatch").read_text()
+    assert "study run file.yaml --on slurm &" in text and "scontrol requeue $SLURM_JOB_ID" in text
+    with pytest.raises(RunError, match="Job 41 looks after made already"):
+        conductor.detach(folder, QUICK, ["study", "run", "file.yaml", "--on", "slurm"])
+
+
+def test_what_was_asked_is_there_for_the_jobs_themselves(slurm: FakeSlurm, folder: Folder) -> None:
+    launched(folder, Slurm(mem="3G"))
+    read, options = folder_at(folder.path)
+    assert (read.title, options.mem) == ("made", "3G")

@@ -1,0 +1,139 @@
+"""`study watch`: what runs where, how far it is and how long it takes, from folders and the queue."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from slurm_cases import FakeSlurm
+from typer.testing import CliRunner
+
+from protege.cli.study import app
+from protege.launch.slurm.launcher import SlurmLauncher
+from protege.launch.slurm.options import Slurm
+from protege.launch.where import slurm_folder
+from protege.runs import Run, locking
+from protege.runs.config import Place
+from protege.study.conduct.jobs import jobs
+from protege.study.conduct.watching import Watching
+from protege.study.question.load import study_of
+from protege.study.question.plan import Plan
+
+STUDY: dict[str, Any] = {
+    "question": "does distillation help?",
+    "base": {
+        "data": {"name": "cifar10-mini", "classes": ["cat", "dog"], "limit": 128, "heldout": 100},
+        "teacher": "resnet14",
+        "student": "resnet8",
+        "optim": {"epochs": 4, "batch_size": 64},
+    },
+    "arms": {"alone": {"method": "supervised"}, "kd": {"method": "kd", "vary": {"method.temperature": [1, 4]}}},
+    "seeds": {"select": [100], "report": 2},
+    "compare": [{"treatment": "kd"}],
+}
+
+
+@pytest.fixture
+def plan(runs: Path) -> Plan:
+    return Plan(study_of("made", STUDY), Place(runs=runs.absolute()))
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    fake = FakeSlurm(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{fake.bin}:/usr/bin:/bin")
+    return fake
+
+
+def epochs(run: Run, seconds: list[float]) -> None:
+    """As if they had been trained."""
+    run.path.mkdir(parents=True, exist_ok=True)
+    lines = [
+        json.dumps({"epoch": number, "seconds": one, "images_per_second": 1.0}) for number, one in enumerate(seconds)
+    ]
+    run.times_file.write_text("\n".join(lines) + "\n")
+
+
+def test_jobs_of_a_cluster_are_seen_where_they_run_and_where_they_wait(slurm: FakeSlurm, plan: Plan) -> None:
+    folder = slurm_folder(plan.folder, "made")
+    SlurmLauncher(folder, Slurm(), lambda _: None).take(jobs(plan))
+    teacher = plan.teacher_runs()[0].id
+    slurm.change(
+        jobs=[
+            [*job[:4], "RUNNING", "0:30", "n7", "None"] if job[3].endswith("teachers") else job
+            for job in slurm.known()["jobs"]
+        ]
+    )
+    folder.begin(f"train {teacher}", {"job": "41_0", "node": "n7", "time": time.time()})
+    epochs(Run(plan.place.runs / teacher), [10.0])
+    seen = Watching(plan, 15).look()
+    (row,) = [row for row in seen.rows if row.run == teacher]
+    assert (row.state, row.where, row.epochs, row.of, row.left) == ("in training", "job 41_0 on n7", 1, 4, 30.0)
+    assert seen.count("in the queue") == 4 and seen.to_come == 2
+    assert all(row.left == 40.0 for row in seen.rows if row.state == "in the queue")  # at the only pace that is known
+    assert seen.left() == 30 + 4 * 40 + 2 * (30 + 4 * 40) / 5
+
+
+def test_looking_asks_the_queue_once_and_changes_nothing(slurm: FakeSlurm, plan: Plan) -> None:
+    folder = slurm_folder(plan.folder, "made")
+    SlurmLauncher(folder, Slurm(), lambda _: None).take(jobs(plan))
+    before = sorted(path for path in plan.place.runs.rglob("*") if path.name != "lock")
+    watching, asked = Watching(plan, 15), len(slurm.calls("squeue"))
+    for _ in range(5):
+        watching.look()
+    assert len(slurm.calls("squeue")) == asked + 1
+    assert sorted(path for path in plan.place.runs.rglob("*") if path.name != "lock") == before
+
+
+def test_a_run_on_this_machine_is_seen_by_its_lock(plan: Plan) -> None:
+    teacher = Run(plan.place.runs / plan.teacher_runs()[0].id)
+    epochs(teacher, [1.0, 3.0])
+    with locking.locked(teacher.path, wait=False):
+        (row,) = [row for row in Watching(plan, 15).look().rows if row.run == teacher.id]
+    assert (row.state, row.left) == ("in training", 4.0) and row.where.startswith("process ")
+    (row,) = [row for row in Watching(plan, 15).look().rows if row.run == teacher.id]
+    assert row.state == "to do"
+
+
+def study_file(tmp_path: Path) -> Path:
+    file = tmp_path / "made.yaml"
+    file.write_text(json.dumps(STUDY))
+    return file
+
+
+def test_one_look_is_a_few_plain_lines(tmp_path: Path, runs: Path) -> None:
+    done = CliRunner().invoke(app, ["watch", str(study_file(tmp_path)), "--runs", str(runs), "--once"])
+    assert done.output.strip() == "made: 2 waiting, 3 to do, 2 when choices are made, no test scores read"
+
+
+def test_a_dry_run_for_a_cluster_prints_its_scripts_and_submits_nothing(
+    slurm: FakeSlurm, tmp_path: Path, runs: Path
+) -> None:
+    words = ["run", str(study_file(tmp_path)), "--runs", str(runs), "--dry-run", "--on", "slurm"]
+    done = CliRunner().invoke(
+        app, [*words, "--slurm.partition", "gpu", "--slurm.time=1-00:00:00"], catch_exceptions=False
+    )
+    assert "#SBATCH --partition=gpu" in done.output and "#SBATCH --time=1-00:00:00" in done.output
+    assert "sbatch --parsable --dependency=afterok:$(cat teachers.id) select.sbatch" in done.output
+    assert slurm.calls("sbatch") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["--on", "slurm", "--slurm.partion", "p"],
+            "there is no option --slurm.partion. Did you mean '--slurm.partition'?",
+        ),
+        (["--on", "slurm", "--slurm.time", "soon"], "--slurm.time: "),
+        (["--slurm.time", "04:00:00"], "--slurm.... is of no use without `--on slurm`."),
+        (["--detach"], "it goes with `--on slurm`"),
+        (["--slotz", "3"], "there is no option --slotz. Did you mean '--slots'?"),
+    ],
+)
+def test_a_mistyped_option_is_told_in_a_line(tmp_path: Path, runs: Path, words: list[str], said: str) -> None:
+    done = CliRunner().invoke(app, ["run", str(study_file(tmp_path)), "--runs", str(runs), *words])
+    assert said in str(done.exception) and not runs.exists()
