@@ -116,6 +116,9 @@ def show(run: RunArgument, runs: RunsOption = Path("runs"), as_json: JsonOption 
     chosen = config.model_dump(mode="json", exclude_defaults=True)
     chosen["method"] = {"name": config.method.name, **chosen.get("method", {})}
     out.print(yaml.safe_dump(chosen, sort_keys=False, default_flow_style=None, width=120))
+    if found.pruned_file.exists():
+        pruned = found.pruned()
+        out.print(f"keeps {pruned['share']:.3f} of the multiply-adds of its start: {pruned['multiply_adds']:,}\n")
     if metrics:
         out.print(curve(metrics))
     for scores in evaluations.values():

@@ -1,4 +1,4 @@
-"""A smaller form of a network, described: fewer bits, trained with the rounding in place, or fewer channels."""
+"""A smaller form of a network, described: fewer channels, or fewer bits, trained with the rounding in place."""
 
 from __future__ import annotations
 
@@ -15,6 +15,20 @@ class CompressConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    prune: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="share of multiply-adds to keep of the network in --init; channels go whole",
+    )
+    importance: Literal["first_order", "magnitude"] = Field(
+        default="first_order",
+        description="which channels stay: those whose loss would raise the training loss most, or with the largest weights",
+    )
+    spread: Literal["global", "uniform"] = Field(
+        default="global", description="take the least important channels anywhere, or alike from all layers"
+    )
+    images: int = Field(default=512, ge=1, description="training images by which first_order is measured")
     weights: Literal[8, 4, 2] | None = Field(
         default=None, description="bits of the weights, rounded while they are trained; 2 means three values"
     )
@@ -31,9 +45,14 @@ class CompressConfig(BaseModel):
 
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if self.weights is None and self.activations is None:
-            raise ValueError("says nothing to take away: give weights or activations")
+        if self.prune is None and not self.rounds:
+            raise ValueError("says nothing to take away: give prune, weights or activations")
         return self
+
+    @property
+    def rounds(self) -> bool:
+        """Whether there are fewer bits."""
+        return self.weights is not None or self.activations is not None
 
     @property
     def bits_of_ends(self) -> int | None:
@@ -43,8 +62,8 @@ class CompressConfig(BaseModel):
 
 
 def compress(network: nn.Module, config: CompressConfig | None) -> None:
-    """Give this plain network the form that `config` describes, in place, before it is trained or its weights are read."""
-    if config is None:
+    """Give this plain network the bits that `config` describes, in place, before it is trained or its weights are read."""
+    if config is None or not config.rounds:
         return
     from protege.models.quantised import Bits, quantise
 

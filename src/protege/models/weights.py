@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
@@ -53,8 +54,13 @@ def load_weights(
     """
     while isinstance(inner := getattr(module, "module", None), nn.Module):
         module = inner
+    found = read_weights(path)
+    if says_it_is_cut(Path(path)):
+        from protege.models.cutting import shape_like
+
+        shape_like(module, found, fresh)
     own = module.state_dict()
-    found = renamed(unprefixed(read_weights(path), own), own)
+    found = renamed(unprefixed(found, own), own)
     if fresh is not None:
         own, found = (
             {name: tensor for name, tensor in some.items() if not name.startswith(f"{fresh}.")} for some in (own, found)
@@ -83,6 +89,20 @@ def read_safetensors(file: Path) -> Weights:
         return load_file(file)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
         raise ModelError(f"{file} is damaged or not a safetensors file: {quoted(error, 200)}") from error
+
+
+def says_it_is_cut(file: Path) -> bool:
+    """Whether these are the weights of a run whose network has fewer channels than its name says."""
+    from safetensors import safe_open
+
+    if file.suffix != ".safetensors":
+        return False
+    with safe_open(file, framework="pt") as opened_file:
+        written = (opened_file.metadata() or {}).get("protege", "{}")
+    try:
+        return json.loads(written)["about"]["pruned"] is True
+    except (ValueError, KeyError, TypeError, RecursionError):  # not written by protege
+        return False
 
 
 class Inert(dict[object, object]):

@@ -178,7 +178,7 @@ class RunConfig(Described):
     method: Annotated[SerializeAsAny[Method], BeforeValidator(_as_method)] = Field(
         default_factory=Supervised, description="how the student learns (kd where a teacher is named, else supervised)"
     )
-    compress: CompressConfig | None = Field(default=None, description="fewer bits, trained so")
+    compress: CompressConfig | None = Field(default=None, description="fewer channels or bits, trained so")
     optim: OptimConfig = Field(default_factory=OptimConfig, description="optimiser and schedule")
     remember: Literal["fp16", "fp32", "none"] = Field(
         default="fp16",
@@ -213,6 +213,12 @@ class RunConfig(Described):
             raise ValueError(
                 f"method {self.method.name} listens to no teacher: leave `teacher` out, or choose another method"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_pruned_was_trained(self) -> Self:
+        if self.compress and self.compress.prune and self.model.weights is None:
+            raise ValueError("compress.prune takes channels of a trained network: name its run with --init RUN")
         return self
 
 

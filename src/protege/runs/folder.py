@@ -3,6 +3,7 @@
 runs/<id>/
   run.json                 first: the description, identities, environment, command
   arithmetic.json          precisions that were chosen for this machine; a run that is taken up again keeps them
+  pruned.json              which channels stay of the network that it started from, where some were pruned away
   metrics.jsonl            a line an epoch; what it holds is the same bits for the same seed and hardware
   times.jsonl              a line an epoch: seconds and images per second, which are not
   checkpoint.safetensors   everything needed to go on, with its own checksum; checkpoint.previous.safetensors is the one before
@@ -84,6 +85,10 @@ class Run:
         return self.path / "code"
 
     @property
+    def pruned_file(self) -> Path:
+        return self.path / "pruned.json"
+
+    @property
     def evaluations(self) -> Path:
         return self.path / "evaluations"
 
@@ -123,6 +128,9 @@ class Run:
 
     def result(self) -> dict[str, Any]:
         return read_json(self.result_file, records.Result)
+
+    def pruned(self) -> records.PrunedRecord:
+        return read_json(self.pruned_file, records.PrunedRecord)
 
     def metrics(self) -> list[dict[str, Any]]:
         return read_lines(self.metrics_file, records.Epoch)

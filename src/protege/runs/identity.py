@@ -20,13 +20,36 @@ from protege.methods import fingerprint as code_of
 from protege.runs.config import RunConfig, canonical, digest
 
 RECORD = "run.json"  # what a folder holds from the moment on that a run was begun there
+WEIGHTS = {"model.safetensors": "final", "best.safetensors": "best"}  # of a run
 
 
 def run_id(config: RunConfig, fingerprint: str, teachers: Sequence[str], root: Path) -> str:
-    """`<model>-<method>-<hash>`; that of the earlier rule, if `root` has the run so. `fingerprint` is the data's."""
-    now = _hashed(config, plainly(config), fingerprint, teachers)
-    plain = _hashed(config, _told(config), fingerprint, teachers)
-    return plain if not (root / now / RECORD).is_file() and (root / plain / RECORD).is_file() else now
+    """`<model>-<method>-<hash>`; that of an earlier rule, if `root` has the run so. `fingerprint` is the data's."""
+    known = [
+        _hashed(config, told, start, fingerprint, teachers)
+        for start in starts(config)
+        for told in (plainly(config), _told(config))
+    ]
+    return next((one for one in known if (root / one / RECORD).is_file()), known[0])
+
+
+def starts(config: RunConfig) -> list[str | None]:
+    """What the first weights are, in the rule of now and in that of before: a run's by the run, so that a chain of runs can be
+    planned before any is trained; a file's by its contents, as a run's were too."""
+    weights = config.model.weights
+    if weights is None:
+        return [None]
+    path = Path(weights).expanduser()
+    if not of_a_run(path):
+        return [digest(path)]
+    by_run = f"run:{path.parent.name}:{WEIGHTS[path.name]}"
+    return [by_run, digest(path)] if path.is_file() else [by_run]
+
+
+def of_a_run(path: Path) -> bool:
+    """Whether these are the weights of a run, finished or only planned."""
+    named_so = path.name in WEIGHTS and re.fullmatch(r".+-.+-[0-9a-f]{12}", path.parent.name) is not None
+    return named_so and ((path.parent / RECORD).is_file() or not path.exists())
 
 
 def known_as(config: RunConfig, fingerprint: str, teachers: Sequence[str], root: Path) -> tuple[RunConfig, str]:
@@ -41,8 +64,12 @@ def known_as(config: RunConfig, fingerprint: str, teachers: Sequence[str], root:
 
 
 def _told(config: RunConfig) -> dict[str, Any]:
-    """Without what counts by its contents, and without a part that came later and is not used."""
-    later = {} if config.compress else {"compress": True}
+    """Without what counts by its contents, and without parts that came later and are not used."""
+    later: dict[str, Any] = {}
+    if config.compress is None:
+        later = {"compress": True}
+    elif config.compress.prune is None:
+        later = {"compress": {"prune", "importance", "spread", "images"}}
     told = config.model_dump(mode="json", exclude={"data": True, "teacher": True, "model": {"weights"}, **later})
     return told | {"model": by_its_code(told["model"])}
 
@@ -65,11 +92,13 @@ def code_recorded(config: RunConfig) -> str:
     return "".join([code_of(config.method), *(network.get("code", "") for network in told)])
 
 
-def _hashed(config: RunConfig, told: dict[str, Any], fingerprint: str, teachers: Sequence[str]) -> str:
+def _hashed(
+    config: RunConfig, told: dict[str, Any], start: str | None, fingerprint: str, teachers: Sequence[str]
+) -> str:
     described = {
         "format": 1,
         "config": told,
-        "weights": None if config.model.weights is None else digest(Path(config.model.weights)),
+        "weights": start,
         "code": code_of(config.method),  # of a method from outside; ours are fixed by their names
         "data": fingerprint,
         "teachers": list(teachers),
@@ -90,8 +119,11 @@ def plainly(config: RunConfig) -> dict[str, Any]:
 
 def unused(config: RunConfig) -> set[str]:
     """Fields that this description gives but does not look at."""
-    optim, views = config.optim, config.views
+    optim, views, compress = config.optim, config.views, config.compress
     when = {
+        "compress.images": compress is not None and compress.prune is not None and compress.importance != "first_order",
+        "compress.ranges": compress is not None and compress.prune is not None and not compress.rounds,
+        "compress.ends": compress is not None and compress.prune is not None and compress.weights is None,
         "optim.milestones": optim.schedule != "multistep",
         "optim.step_epochs": optim.schedule != "step",
         "optim.decay_factor": optim.schedule not in ("multistep", "step"),

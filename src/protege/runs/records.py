@@ -102,6 +102,16 @@ class RunRecord(_Part):
     seen: NotRequired[SeenRecord]
 
 
+class PrunedRecord(_Part):
+    """pruned.json: what was asked for, what it came to, and which channels of which layers stay."""
+
+    asked: Share
+    share: Share
+    multiply_adds: Count
+    multiply_adds_before: Count
+    kept: dict[str, list[Count]]
+
+
 class Best(_Part):
     epoch: Count
     heldout_accuracy: Share
@@ -202,6 +212,7 @@ class Prices(_Part):
     """Of one network where it runs; who measured more may keep more."""
 
     bytes: NotRequired[Count]
+    parameters: NotRequired[Count | None]
     multiply_adds: NotRequired[Count | None]
     latency_ms: NotRequired[Seconds]
 

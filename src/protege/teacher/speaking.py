@@ -18,9 +18,11 @@ from protege.errors import ModelError, RunError
 from protege.methods.base import Classifier, Outputs, Shapes
 from protege.models import build
 from protege.models.compression import compress
+from protege.models.cutting import shape_like
 from protege.models.depthwise import spare_depthwise
 from protege.models.folding import fold_batchnorm
 from protege.models.network import Network, load_weights, wrap
+from protege.models.probing import probe
 from protege.runs.config import digest
 from protege.runs.tuning import Choice, agreed, quickest
 from protege.teacher.sources import Source
@@ -208,10 +210,13 @@ def speaker(source: Source, classes: int) -> tuple[Network, tuple[Three, Three] 
 def network_of(run: runs.Run, which: str = "final") -> tuple[Network, tuple[Three, Three]]:
     """A finished run's network with its weights, and the mean and standard deviation that it expects."""
     config, record = run.config(), run.record()
-    tensors, _ = runs.read_weights(run.weights_file(which))
+    tensors, about = runs.read_weights(run.weights_file(which))
     model = run.network()
     with recorded(str(run.record_file), record.get("code")):
         module = build(model, len(record["data"]["classes"]))
+    if about.get("pruned") is True:
+        shape_like(module, tensors)
+        probe(module, record["data"]["image_size"])  # shapes of a damaged file may not fit each other
     compress(module, config.compress)
     try:
         module.load_state_dict(tensors)

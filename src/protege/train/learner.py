@@ -15,6 +15,7 @@ from protege.errors import ModelError
 from protege.methods.base import Outputs, Shapes
 from protege.models import ModelConfig, build
 from protege.models.compression import compress
+from protege.models.cutting import Kept, cut
 from protege.models.depthwise import spare_depthwise
 from protege.models.freezing import freeze
 from protege.models.initialisation import first_convolution, whiten
@@ -58,13 +59,19 @@ class Learner(nn.Module):
         self.compiled_for: torch.Size | None = None  # a smaller last batch is not worth a graph of its own
 
     @classmethod
-    def fresh(cls, config: RunConfig, splits: Splits, taught_by: Shapes) -> Self:
-        """Weights are pure in the seed, and the student's do not depend on the method, so that arms start alike."""
+    def fresh(cls, config: RunConfig, splits: Splits, taught_by: Shapes, kept: Kept | None = None) -> Self:
+        """Weights are pure in the seed, and the student's do not depend on the method, so that arms start alike.
+
+        `kept` are the channels that stay where some were pruned away.
+        """
         size = splits.train.pixels.shape[-1]
         cohort = []
         for member in range(config.method.cohort):
             torch.manual_seed(mixed(config.seed, "weights", member))
-            network = spare_depthwise(wrap(_begun(config.model, splits), config.model))
+            module = _begun(config.model, splits)
+            if kept is not None:
+                cut(module, kept, size)
+            network = spare_depthwise(wrap(module, config.model))
             refuse_other_classes(network, config.model.name, len(splits.classes))
             compress(network.module, config.compress)
             if config.model.frozen:

@@ -24,11 +24,13 @@ from protege.errors import DataError, Stopped
 from protege.evaluate import Predictor, accuracy_and_nll, predict
 from protege.methods.base import Outputs, Shapes
 from protege.models import check
+from protege.models.cutting import Kept
 from protege.runs.config import Place, RunConfig, check_run
 from protege.runs.display import TrainingDisplay
 from protege.runs.hardware import device_of
 from protege.runs.identity import known_as
 from protege.runs.process import settle, stoppable
+from protege.runs.records import PrunedRecord
 from protege.teacher import recall, speaking
 from protege.teacher.seen import Seen, listed, refuse_any_leak
 from protege.teacher.sources import Source, identify
@@ -37,6 +39,7 @@ from protege.train.divergence import Watch
 from protege.train.hints import hints
 from protege.train.learner import Learner
 from protege.train.lessons import Lessons, Shown
+from protege.train.pruned import chosen, kept_in, sentence
 from protege.train.record import Record, described
 from protege.train.state import Best, State
 from protege.train.step import Step
@@ -74,24 +77,30 @@ def train(run: RunConfig | Mapping[str, Any], place: Place | None = None) -> run
     if splits.fingerprint != planned.data:
         raise DataError(f"{splits.name} gave other images at the second look. It must give the same ones every time.")
     inherited = refuse_any_leak(planned.sources, config, splits, place)
-    if not known.record_file.exists():
-        _rehearse(planned, splits, place)
+    rehearsed = None if known.record_file.exists() else _rehearse(planned, splits, place)
     begun = runs.start(place.runs, planned.id, record_of(planned, splits, place, inherited))
     with runs.locked(begun, place.wait):
         if is_own(config.model.name):
             keep(config.model.name, begun.code)
         if not begun.finished:  # the process that we waited for may have done it
             settle(begun, place)
-            with stoppable() as stop, contextlib.closing(Training(planned, begun, splits, place, stop)) as training:
+            kept = kept_in(begun, planned.config, splits, rehearsed)
+            with (
+                stoppable() as stop,
+                contextlib.closing(Training(planned, begun, splits, place, stop, kept)) as training,
+            ):
                 training.to_the_end()
     return begun
 
 
-def _rehearse(planned: Plan, splits: Splits, place: Place) -> None:
-    """What does not fit (a missing library, weights, a teacher, a method and its layers) shows before there is a folder."""
+def _rehearse(planned: Plan, splits: Splits, place: Place) -> PrunedRecord | None:
+    """What does not fit (a missing library, weights, a teacher, a method and its layers) shows before there is a folder.
+    What was found out by it: which channels are pruned away."""
     device_of(place)
     taught_by = speaking.load(planned.sources, splits, torch.device("cpu")).shapes() if planned.sources else Shapes(0)
-    Learner.fresh(planned.config, splits, taught_by)
+    pruned = chosen(planned.config, splits)
+    Learner.fresh(planned.config, splits, taught_by, pruned and pruned["kept"])
+    return pruned
 
 
 def record_of(planned: Plan, splits: Splits, place: Place, inherited: Seen | None = None) -> dict[str, Any]:
@@ -102,7 +111,16 @@ def record_of(planned: Plan, splits: Splits, place: Place, inherited: Seen | Non
 class Training:
     """One run between its first step and its result: who takes part, and the order in which things happen."""
 
-    def __init__(self, planned: Plan, run: runs.Run, splits: Splits, place: Place, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        planned: Plan,
+        run: runs.Run,
+        splits: Splits,
+        place: Place,
+        stop: threading.Event,
+        kept: Kept | None = None,
+    ) -> None:
+        """`kept` are the student's channels where others were pruned away."""
         config = planned.config
         self.config, self.run, self.splits, self.place, self.stop = config, run, splits, place, stop
         self.device = device_of(place)
@@ -116,7 +134,7 @@ class Training:
         views = Views(config.views, splits.train.pixels.shape[-1])
         self.lessons = Lessons(config, self.images, views, self.device, self.teacher, self._asked)
         self.rhythm = self.lessons.rhythm
-        self.state = State.fresh(self._learner(), config)
+        self.state = State.fresh(self._learner(kept), config)
         self.display = TrainingDisplay(run.id, str(run.path), config.optim.epochs, len(self.images), place.quiet)
         self.arithmetic = begun or self._choose()
         self.step = Step(config, self.rhythm, splits.mean, splits.std, self.arithmetic.student)
@@ -204,6 +222,8 @@ class Training:
     def _begin(self) -> None:
         for hint in hints(self.config, self.splits.train.pixels.shape[-1]):
             self.display.say(f"note: {hint}")
+        if self.run.pruned_file.exists():
+            self.display.say(sentence(self.run.pruned()))
         if self.teacher:
             self.lessons.memory = recall.remembered(
                 self.teacher, self.config, self.splits, self.images, self.place, self.display.say
@@ -216,9 +236,9 @@ class Training:
             state = self.state
             self.display.resumed(state.epoch, state.epoch * len(self.images) + self.rhythm.trained(state.batch))
 
-    def _learner(self) -> Learner:
+    def _learner(self, kept: Kept | None) -> Learner:
         taught_by = self.teacher.shapes() if self.teacher else Shapes(0)
-        learner = Learner.fresh(self.config, self.splits, taught_by).to(self.device)
+        learner = Learner.fresh(self.config, self.splits, taught_by, kept).to(self.device)
         return learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as images are, in every precision
 
     def _choose(self) -> Chosen:

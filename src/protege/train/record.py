@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from protege import runs
 from protege.data.base import Splits
 from protege.errors import visible
+from protege.models.cutting import is_cut
 from protege.runs.config import Place, RunConfig
 from protege.runs.hardware import device_of, fp32_on
 from protege.runs.identity import code_recorded
@@ -117,9 +118,9 @@ class Record:
     def finish(self, state: State, asked: int | None) -> None:
         """The weights, and last of all the result, which says that the run is finished. `asked`: images, since it was last taken up."""
         with state.final_weights():
-            self._keep(state.weights(), "final")
+            self._keep(state.weights(), "final", state.learner.student.module)
         if state.best.weights:
-            self._keep(state.best.weights, "best")
+            self._keep(state.best.weights, "best", state.learner.student.module)
         metrics = self.run.metrics()
         best = {"epoch": state.best.epoch, "heldout_accuracy": state.best.accuracy}
         result = {
@@ -136,10 +137,12 @@ class Record:
         runs.write_json(self.run.result_file, result)
         runs.drop_checkpoints(self.run)
 
-    def _keep(self, weights: Tensors, which: str) -> None:
+    def _keep(self, weights: Tensors, which: str, student: nn.Module) -> None:
         """The student by its module's own names; the adapters only where the deployed student needs them."""
         model = self.config.model.model_dump(mode="json")
         about = {"run": self.run.id, "model": model, "classes": list(self.classes)}
+        if is_cut(student):
+            about["pruned"] = True
         runs.write_weights(self.run.weights_file(which), below("student.module.", weights), about)
         if self.config.method.added() != "nothing":
             runs.write_weights(self.run.adapters_file(which), below("adapters.", weights), about)
