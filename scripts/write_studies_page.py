@@ -54,6 +54,7 @@ PARTS: dict[type[BaseModel], tuple[str, dict[str, str]]] = {
             "protocol": "protocol: literature",
             "report": "report: best",
             "choose_by": "choose_by: nll",
+            "ship": "ship: true",
             "compare": "compare: [{treatment: kd, primary: true}]",
             "published": "published: [{arm: kd, pair: wide, value: 70.66}]",
             "notes": "notes: the publication trained for 240 epochs",
@@ -63,7 +64,10 @@ PARTS: dict[type[BaseModel], tuple[str, dict[str, str]]] = {
     ),
     schema.Arm: (
         "`arms`: ways of training",
-        {"vary": "arms: {tuned: {method: kd, vary: {method.temperature: [1, 2, 4]}}}"},
+        {
+            "vary": "arms: {tuned: {method: kd, vary: {method.temperature: [1, 2, 4]}}}",
+            "init": "arms: {half: {method: supervised, init: alone, compress.prune: 0.5}}",
+        },
     ),
     schema.Teacher: (
         "`teachers`: networks that teach",

@@ -44,6 +44,7 @@ GPU = {
     "resnet50": 6.0,
     "resnet101": 11.0,
     "mobilenet_v2": 5.0,
+    "resnet8": 2.0,  # as many kernels as resnet8x4, and no other price
     "resnet8x4": 2.0,
     "resnet32x4": 4.0,
     "resnet18 imagenet": 0.8,

@@ -12,6 +12,7 @@ from protege.errors import ConfigError
 from protege.runs import Run, write_json
 from protege.runs.config import Place, check_run
 from protege.study.conduct.jobs import jobs, known_runs, left, progress
+from protege.study.conduct.probing import without_its_start
 from protege.study.findings.summaries import grids
 from protege.study.question.load import study_of
 from protege.study.question.plan import Plan, PlannedRun, warnings_before
@@ -204,3 +205,62 @@ def test_one_value_is_no_grid(runs: Path) -> None:
     """There is nothing to compare along it, and nothing was chosen."""
     one = {"method": "kd", "vary": {"method.temperature": [4]}}
     assert grids(planned(runs, arms={"alone": {"method": "supervised"}, "kd": one}), [], []) == []
+
+
+# ---- arms that start from others ----
+
+CHAIN = {
+    "alone": {"method": "supervised"},
+    "half": {"method": "supervised", "init": "alone", "compress": {"prune": 0.5}},
+    "quarter": {"init": "half", "compress": {"prune": 0.5}, "method": "kd"},
+}
+
+
+def test_an_arm_starts_from_the_run_of_the_same_seed(runs: Path) -> None:
+    plan = planned(runs, arms=CHAIN)
+    alone, half, quarter = (runs_of(plan, key) for key in CHAIN)
+    for first, second, third in zip(alone, half, quarter, strict=True):
+        assert (first.seed, second.seed) == (second.seed, third.seed)
+        assert second.needs == (first.id,) and set(third.needs) == {second.id, plan.teacher_runs()[0].id}
+        assert second.config.model.weights == str(runs / first.id / "model.safetensors")
+    assert len(ids(alone + half + quarter)) == 9
+    order = [run.id for run in known_runs(plan)]
+    assert all(order.index(needed) < order.index(run.id) for run in half + quarter for needed in run.needs)
+    assert {job.run: job.needs for job in jobs(plan)}[quarter[0].id] == quarter[0].needs
+
+
+def test_what_a_start_is_called_or_where_it_lies_changes_no_run(runs: Path, tmp_path: Path) -> None:
+    renamed = {"alone": CHAIN["alone"], "smaller": CHAIN["half"], "quarter": CHAIN["quarter"] | {"init": "smaller"}}
+    before, after = planned(runs, arms=CHAIN), planned(tmp_path / "elsewhere", arms=renamed)
+    assert ids(known_runs(before)) == ids(known_runs(after)) and before.identity == after.identity
+
+
+def test_seeds_that_choose_have_starts_of_their_own(runs: Path) -> None:
+    arms = CHAIN | {"half": {**CHAIN["half"], "vary": {"compress.prune": [0.5, 0.7]}}}
+    del arms["quarter"]
+    plan = planned(runs, arms=arms)
+    chosen_by = runs_of(plan, "half", "select")
+    assert [run.start.seed for run in chosen_by if run.start] == [run.seed for run in chosen_by] == [100, 101, 100, 101]
+    assert {needed for run in chosen_by for needed in run.needs} <= ids(known_runs(plan))
+
+
+@pytest.mark.parametrize(
+    ("arms", "message"),
+    [
+        ({"half": {**CHAIN["half"], "init": "alnoe"}}, "there is no 'alnoe'. Did you mean 'alone'"),
+        ({"half": {**CHAIN["half"], "init": "half"}}, "arms.half.init: it starts from itself"),
+        ({"half": {**CHAIN["half"], "init": "quarter"}}, "arms.quarter.init: it starts from itself"),
+        ({"alone": {"method": "supervised", "vary": {"optim.lr": [0.1, 0.2]}}}, "Name an arm without `vary`"),
+        ({"half": {"method": "supervised", "compress": {"prune": 0.5}}}, "takes channels of a trained network"),
+    ],
+)
+def test_starts_that_cannot_be_are_one_line(runs: Path, arms: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as said:
+        planned(runs, arms=CHAIN | arms)
+    assert message in str(said.value) + "".join(map(str, said.value.args))
+
+
+def test_what_a_run_takes_is_tried_without_the_start_that_is_not_there_yet(runs: Path) -> None:
+    plan = planned(runs, arms=CHAIN)
+    tried = [without_its_start(run) for run in known_runs(plan) if run.start]
+    assert all(one.model.weights is None and one.compress is None for one in tried)

@@ -28,6 +28,7 @@ from protege.launch.local import Slots
 from protege.report.make import make_report
 from protege.runs import Run, read_json, read_lines, write_json
 from protege.runs.config import Place, TeacherConfig
+from protege.ship.figures.measure import Measured
 from protege.study.conduct.jobs import conduct, known_runs, left
 from protege.study.findings import Findings, outcome, read
 from protege.study.findings.gather import gather
@@ -195,6 +196,35 @@ def test_prices_that_do_not_spread_are_told_and_not_tested(finished: tuple[Plan,
     (found,) = gather(planned(runs, compare=[{"treatment": "kd", "measure": "bytes"}])).effects
     assert (found.difference, found.outcome) == (-260_000, "untested")
     assert "is -260,000 bytes, untested: too few seeds, or no spread" in found.sentence
+
+
+def test_what_ships_is_exported_and_priced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pruned arm weighs less, and a second time nothing is timed again."""
+    timed: list[int] = []
+
+    def in_turns(found: list[Measured], *_: object) -> None:
+        timed.append(len(found))
+        for one in found:
+            one.runtime = "onnxruntime"
+
+    monkeypatch.setattr("protege.ship.figures.measure.time_in_turns", in_turns)
+    half = {"method": "supervised", "init": "alone", "compress": {"prune": 0.5, "importance": "magnitude"}}
+    changed = {
+        "base": STUDY["base"] | {"teacher": None, "optim": {"epochs": 1, "batch_size": 64}},
+        "arms": {"alone": {"method": "supervised"}, "half": half},
+        "seeds": {"report": 2},
+        "compare": [{"treatment": "half"}],
+        "published": [],
+        "ship": True,
+    }
+    plan, findings = carried_out(tmp_path / "runs", **changed)
+    whole, pruned = (findings.cell(key).test["final"] for key in ("alone", "half"))
+    assert (whole["bytes"].n, timed) == (1, [2])
+    assert pruned["bytes"].mean < 0.9 * whole["bytes"].mean
+    assert pruned["multiply_adds"].mean == pytest.approx(0.5 * whole["multiply_adds"].mean, rel=0.05)
+    assert pruned["parameters"].mean < whole["parameters"].mean
+    carried_out(plan.place.runs, **changed)
+    assert timed == [2]
 
 
 # ---- what is taken in, and what is made again ----

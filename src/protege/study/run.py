@@ -17,8 +17,10 @@ from protege.runs import read_json
 from protege.runs.config import Place
 from protege.runs.display import console
 from protege.runs.records import Commands
+from protege.ship.extras import need
 from protege.study.conduct.estimate import Estimate, estimate, refuse_what_does_not_fit
 from protege.study.conduct.jobs import conduct, jobs, known_runs, left, progress
+from protege.study.conduct.pricing import price
 from protege.study.conduct.probing import probe_all, threads_of_a_slot
 from protege.study.conduct.progress import StudyDisplay
 from protege.study.findings.gather import gather
@@ -56,6 +58,8 @@ def run_study(
     probing = probing and where.on == "local"
     command = command or shlex.join(sys.argv)
     slot_threads = threads_of_a_slot(slots, threads)
+    if plan.study.ship and not dry_run:
+        need("onnxruntime", "export", "Measuring files (`ship: true`)")
     remaining = left(plan, only)
     expected = _expected(plan, remaining, slot_threads, slots, devices, quiet) if probing and remaining else None
     planned = summary(plan, only, expected, slots)
@@ -75,9 +79,15 @@ def run_study(
     if done.stopped:
         watch.write()
         raise Stopped(f"{_how_far(plan)} {launched.after_a_stop}")
+    if plan.study.ship and not only and not done.failed:
+        price(plan, console.print if not quiet else _unheard)
     findings = gather(plan, done.failed, commands)
     write(plan.folder / "findings.json", findings)
     return planned, findings
+
+
+def _unheard(_: str) -> None:
+    """Nobody wants to know."""
 
 
 def _how_far(plan: Plan) -> str:

@@ -58,8 +58,14 @@ def known_runs(plan: Plan, only: Sequence[str] = ()) -> list[PlannedRun]:
     teachers = plan.teacher_runs(used) if only else plan.teacher_runs()
     found: dict[str, PlannedRun] = {}
     for run in (*teachers, *select, *report):
-        found.setdefault(run.id, run)
+        for one in chain_of(run):
+            found.setdefault(one.id, one)
     return list(found.values())
+
+
+def chain_of(run: PlannedRun) -> list[PlannedRun]:
+    """The run behind those that it starts from."""
+    return [*(chain_of(run.start) if run.start else []), run]
 
 
 def left(plan: Plan, only: Sequence[str] = ()) -> list[PlannedRun]:

@@ -13,7 +13,7 @@ from protege.errors import RunError
 from protege.launch.jobs import STAND_IN, Job, Reply
 from protege.launch.probe import Probe
 from protege.models.config import ModelConfig
-from protege.runs.config import Place, TeacherConfig, canonical
+from protege.runs.config import Place, RunConfig, TeacherConfig, canonical
 from protege.runs.hardware import device_of
 from protege.study.question.plan import Plan, PlannedRun
 
@@ -48,7 +48,8 @@ def kind_of(run: PlannedRun, machine: Sequence[object], threads: int) -> str:
     optim = config.optim.model_dump(include={"batch_size", "accumulate", "optimizer", "clip_norm", "ema", "precision"})
     images = config.data.model_dump(include={"name", "image_size", "classes", "labels"})
     described = [
-        config.model.model_dump(mode="json"),
+        config.model.model_dump(mode="json", exclude={"weights"}),
+        *([config.compress.model_dump(mode="json", include={"weights", "activations"})] if config.compress else []),
         {
             name: bool(value) if isinstance(value, float) else value
             for name, value in config.method.model_dump().items()
@@ -78,11 +79,21 @@ def _probing(run: PlannedRun, name: str, place: Place, threads: int) -> Job:
     return Job(
         verb="probe",
         run=name,
-        config=run.config.model_copy(update={"teacher": tutors}),
+        config=without_its_start(run).model_copy(update={"teacher": tutors}),
         place=place.model_copy(update={"threads": threads, "quiet": True}),
         stand_ins=_stand_ins(run),
         label=f"{run.config.model.name} {run.config.method.name}",
     )
+
+
+def without_its_start(run: PlannedRun) -> RunConfig:
+    """Where that is a run of the study: it is not trained yet, and what is pruned of it takes less than the whole."""
+    if run.start is None:
+        return run.config
+    model = run.config.model.model_copy(update={"weights": None})
+    compress = run.config.compress
+    rounded = compress.model_copy(update={"prune": None}) if compress and compress.rounds else None
+    return run.config.model_copy(update={"model": model, "compress": rounded})
 
 
 def known_probes(root: Path) -> dict[str, Probe]:

@@ -10,9 +10,11 @@ from typing import Any
 from protege.errors import ModelError
 from protege.methods import parse_method
 from protege.models import check as check_model
-from protege.runs.config import Description, RunConfig, canonical, check_run, examine, merge
+from protege.runs.config import MODEL, Description, RunConfig, canonical, check_run, examine, merge
 from protege.study.question.fields import merge_fields
 from protege.study.question.schema import Arm, Pair, Study, Teacher, Values
+
+OPEN = "weights of the arm that it starts from"  # in the place of a path that is known with the seed
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Configuration:
 
     values: Values  # of the varied fields
     config: RunConfig
+    init: str | None = None  # the arm whose run of the same seed it starts from; until then its weights are OPEN
 
     @property
     def teachers(self) -> tuple[str, ...]:
@@ -53,7 +56,8 @@ def cells(study: Study) -> list[Cell]:
         for name, arm in study.arms.items():
             descriptions = list(_descriptions(study, pair, name, arm))
             tried = tuple(
-                Configuration(values, check_run(described, f"arm {name}")) for values, described in descriptions
+                Configuration(values, check_run(described, f"arm {name}"), arm.init)
+                for values, described in descriptions
             )
             reference = teacher_keys(_over_pair(study, pair).get("teacher"))
             if study.protocol == "literature":
@@ -108,7 +112,8 @@ def teacher_keys(given: Any) -> tuple[str, ...]:
 def _descriptions(study: Study, pair: Pair | None, name: str, arm: Arm) -> Iterator[tuple[Values, Description]]:
     for point in arm.vary or ({},):
         own = merge_fields(arm.fields, pair.arms.get(name, {}) if pair else {})
-        yield point, _student(study, _over_pair(study, pair), own, point)
+        described = _student(study, _over_pair(study, pair), own, point)
+        yield point, merge({"model": MODEL, **described}, "model.weights", OPEN) if arm.init else described
 
 
 def _over_pair(study: Study, pair: Pair | None) -> Description:

@@ -183,7 +183,7 @@ def _section_over(section: str, full: Any, change: Any, problems: list[str]) -> 
 
 def _merged(place: str, full: Any, change: Any, problems: list[str]) -> Any:
     """Run fields merged, the study's own fields of an arm or a teacher replaced."""
-    own = ("vary", "from", "weights", "mean", "std", "seeds", "assign")
+    own = ("vary", "init", "from", "weights", "mean", "std", "seeds", "assign")
     try:
         below = fields_and_rest({"model": full} if isinstance(full, str) else full or {}, own)
         above = fields_and_rest(change, own)
@@ -263,6 +263,7 @@ def _problems_of_names(study: Study) -> Iterator[str]:
         yield "teacher: describe a teacher under `teachers`, with a name of your choice, and give that name here."
     yield from _mistyped_teachers(study)
     yield from _circles(study)
+    yield from _problems_of_starts(study)
 
 
 def _problems_of_hypotheses(study: Study, arms: list[str], pairs: list[str]) -> Iterator[str]:
@@ -321,6 +322,20 @@ def _circles(study: Study) -> Iterator[str]:
             if one not in seen:
                 seen.add(one)
                 ahead += _taught_by(study, one)
+
+
+def _problems_of_starts(study: Study) -> Iterator[str]:
+    """An arm starts from another that has one configuration, and in the end from none."""
+    for name, arm in study.arms.items():
+        seen, ahead = [name], arm.init
+        yield from _unknown(f"arms.{name}.init", [ahead], list(study.arms))
+        if ahead in study.arms and study.arms[ahead].vary:
+            yield f"arms.{name}.init: {ahead} varies, so it is not known from which of its runs to start. Name an arm without `vary`."
+        while ahead in study.arms and ahead not in seen:
+            seen.append(ahead)
+            ahead = study.arms[ahead].init
+        if ahead == name:
+            yield f"arms.{name}.init: it starts from itself."
 
 
 def _taught_by(study: Study, key: str) -> tuple[str, ...]:

@@ -77,6 +77,7 @@ MEASURES: dict[str, Measure] = {
         _plain("kl_t1", "KL from the teacher at temperature 1", kept="fidelity.kl_t1", **TAUGHT),
         _plain("kl_t4", "KL from the teacher at temperature 4", kept="fidelity.kl_t4", **TAUGHT),
         _price("bytes", "size", "bytes"),
+        _price("parameters", "weights", "parameters"),
         _price("multiply_adds", "arithmetic", "multiply-adds"),
         _price("latency_ms", "latency", "ms"),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, final
@@ -14,6 +14,7 @@ from protege import data
 from protege.data.files import is_there
 from protege.errors import ConfigError, RunError
 from protege.models.config import ModelConfig
+from protege.runs import Run
 from protege.runs.config import Place, RunConfig, TeacherConfig, canonical
 from protege.runs.identity import known_as
 from protege.study.question.arms import Cell, Configuration, cells, teacher_config
@@ -45,6 +46,7 @@ class PlannedRun:
     place: str  # key of its cell or teacher
     values: Values
     tutors: tuple[Tutor, ...]
+    start: PlannedRun | None = None  # from whose weights it starts
 
     @property
     def seed(self) -> int:
@@ -53,7 +55,8 @@ class PlannedRun:
     @property
     def needs(self) -> tuple[str, ...]:
         """Runs of the study that must be finished first."""
-        return tuple(tutor.run.id for tutor in self.tutors if tutor.run)
+        start = (self.start.id,) if self.start else ()
+        return (*start, *(tutor.run.id for tutor in self.tutors if tutor.run))
 
 
 @final
@@ -153,11 +156,31 @@ class Plan:
         return self._students(cell, configuration, "report", self.study.seeds.report)
 
     def _students(self, cell: Cell, configuration: Configuration, role: Role, seeds: Sequence[int]) -> list[PlannedRun]:
-        return [
-            self._planned(configuration.config, seed, lineup, role, cell.key, configuration.values)
-            for position, seed in enumerate(seeds)
-            for lineup in self.lineups(configuration.teachers, position)
-        ]
+        found = []
+        for position, seed in enumerate(seeds):
+            starts = self._starts(cell, configuration, role, position, seed)
+            for number, lineup in enumerate(self.lineups(configuration.teachers, position)):
+                start = starts[number % len(starts)] if starts else None
+                config = configuration.config if start is None else self._from(configuration.config, start)
+                planned = self._planned(config, seed, lineup, role, cell.key, configuration.values)
+                found.append(replace(planned, start=start))
+        return found
+
+    def _starts(
+        self, cell: Cell, configuration: Configuration, role: Role, position: int, seed: int
+    ) -> list[PlannedRun]:
+        """Runs of that seed of the arm that this one starts from; several where that has several teachers."""
+        if configuration.init is None:
+            return []
+        first = next(other for other in self.cells if (other.arm, other.pair) == (configuration.init, cell.pair))
+        (own,) = first.configurations
+        padded = [seed] * (position + 1)  # the position says whose turn it is to teach
+        of_seed = len(self.lineups(own.teachers, position))
+        return self._students(first, own, role, padded)[-of_seed:]
+
+    def _from(self, config: RunConfig, start: PlannedRun) -> RunConfig:
+        weights = str(Run(self.place.runs / start.id).weights_file())
+        return config.model_copy(update={"model": config.model.model_copy(update={"weights": weights})})
 
     def references(self, cell: Cell, configuration: Configuration, position: int) -> list[tuple[Tutor, ...]]:
         """With whom the student at this position of the seeds is compared: its teachers, or those that its pair would have had."""

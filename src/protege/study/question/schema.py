@@ -76,11 +76,14 @@ class Arm(Described):
     vary: tuple[Values, ...] = Field(
         default=(), description="a grid {path: [values]}, or a list of points {path: value}"
     )
+    init: str | None = Field(
+        default=None, description="another arm: each seed starts from the weights of that arm's run of the same seed"
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _split(cls, given: Any) -> Any:
-        return fields_and_rest({} if given is None else given, ("vary",))
+        return fields_and_rest({} if given is None else given, ("vary", "init"))
 
     @field_validator("vary", mode="before")
     @classmethod
@@ -343,6 +346,10 @@ class Study(Described):
         default="final", description="epoch whose score counts: the last, or the best on held-out images"
     )
     choose_by: str = Field(default="accuracy", description="the measure of held-out images that chooses")
+    ship: bool = Field(
+        default=False,
+        description="at the end, export a network of each arm as it would ship (ONNX), and measure its file: bytes, milliseconds",
+    )
     compare: tuple[Hypothesis, ...] = Field(default=(), description="default: every other arm against `alone`")
     changes: tuple[str, ...] = Field(default=(), description="computed, of a reduced form: all that it changes")
     published: tuple[Published, ...] = Field(default=(), description="figures of publications, to stand beside ours")
