@@ -35,8 +35,9 @@ def test_what_another_beats_in_accuracy_and_every_price_is_named_and_how_surely(
     words, figures, table = section.blocks
     assert isinstance(words, Words) and isinstance(figures, Figures) and isinstance(table, Table)
     assert words.text.startswith(
-        "Worth choosing among (test accuracy in %), cheapest first by size, bytes: alone (70.58 ± 0.63, n 3); kd ("
+        "For a budget of size, bytes, ship (test accuracy in %): from 80 alone (70.58 ± 0.63, n 3); from 90 kd ("
     )
+    assert "For a budget of latency, ms, ship (test accuracy in %): from 1 alone (" in words.text
     assert "every price: dkd by kd (within the intervals)." in words.text
     names = [column.name for column in table.columns]
     beaten = {row.values[0]: row.values[names.index("beaten by")] for row in table.rows}

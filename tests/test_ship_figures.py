@@ -11,6 +11,7 @@ from test_ship_files import classifier, ours, saved
 from typer.testing import CliRunner
 
 from protege.cli import app
+from protege.cli.ship.choose import lines
 from protege.errors import ConfigError, ModelError
 from protege.models.measure import describe
 from protege.ship.figures.choose import Budget, amount, choose, dominated
@@ -38,6 +39,15 @@ def test_the_best_that_fits_is_chosen_and_the_next_budget_named() -> None:
     assert choice.fitting == [MIDDLE, SMALL]
     assert choice.next_larger is LARGE
     assert choice.needs == {"bytes": 300_000, "latency_ms": 2}
+
+
+def test_the_sentence_says_why_and_what_the_next_budget_buys() -> None:
+    said = lines(choose([SMALL, MIDDLE, LARGE], Budget(bytes=100_000, latency_ms=1)))
+    assert said == [
+        "Ship middle: 90.00 %, 90,000 bytes, 0.500 ms, the most accurate of 2 that fit.",
+        "A budget of 300,000 bytes, 2 ms buys large: 95.00 %, 300,000 bytes, 2.000 ms, 5.00 points more (beyond both intervals).",
+    ]
+    assert lines(choose([MIDDLE], Budget()))[-1] == "No larger budget buys a better one of these."
 
 
 def test_nothing_is_chosen_where_nothing_fits_or_was_judged() -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from protege.ship.figures.measure import Measured
 
 Amount = str | None
+UNITS = {"bytes": "{:,.0f} bytes", "multiply_adds": "{:,.0f} multiply-adds", "latency_ms": "{:.3g} ms"}
 
 
 def choose(
@@ -69,15 +70,25 @@ def lines(choice: Choice) -> list[str]:
         cheapest = choice.as_good[0]
         said.append(f"The images cannot tell it from {short(cheapest.source)}: {worth(cheapest)}.")
     if choice.next_larger:
-        needs = ", ".join(
-            f"{name.replace('_', ' ')} {value:,.3g}" for name, value in choice.needs.items() if value is not None
-        )
+        needs = ", ".join(UNITS[name].format(value) for name, value in choice.needs.items() if value is not None)
+        larger = choice.next_larger
         said.append(
-            f"A budget of {needs or 'what is not known'} buys {short(choice.next_larger.source)}: {worth(choice.next_larger)}."
+            f"A budget of {needs or 'what is not known'} buys {short(larger.source)}: {worth(larger)}{more(choice)}."
         )
     elif choice.best:
         said.append("No larger budget buys a better one of these.")
     return said
+
+
+def more(choice: Choice) -> str:
+    """How much better the next larger one is, and whether the images tell."""
+    from protege.ship.figures.choose import good, overlaps
+
+    best, larger = choice.best, choice.next_larger
+    if best is None or larger is None:
+        return ""
+    sure = "their intervals meet" if overlaps(best, larger) else "beyond both intervals"
+    return f", {100 * (good(larger) - good(best)):.2f} points more ({sure})"
 
 
 def worth(one: Measured) -> str:

@@ -84,8 +84,9 @@ def subjects(findings: Findings) -> tuple[Subject, ...]:
 
 def _as_measured(described: NetworkFacts, test: Mapping[Which, Mapping[str, Summary]], score: Which) -> NetworkFacts:
     """A network that was made smaller computes less than its description has it."""
-    found = test.get(score, {}).get("multiply_adds")
-    return described.model_copy(update={"multiply_adds": round(found.mean)}) if found else described
+    known = test.get(score, {})
+    found = {name: round(known[name].mean) for name in ("parameters", "multiply_adds") if name in known}
+    return described.model_copy(update=found) if found else described
 
 
 def named(several: str | None, keys: Sequence[str]) -> Iterable[str]:

@@ -92,8 +92,7 @@ def _sentence(
     offers: Sequence[Offer], beaten: Mapping[str, Offer | None], names: Sequence[str], labels: Mapping[str, str]
 ) -> str:
     order = sorted(offers, key=lambda one: one.prices.get(names[0], float("inf")))
-    on = [f"{one.network.label} ({with_n(one.accuracy)})" for one in order if beaten[one.network.id] is None]
-    said = f"Worth choosing among (test accuracy in %), cheapest first by {labels[names[0]]}: {'; '.join(on)}."
+    said = " ".join(_by_budget(name, labels[name], offers) for name in names)
     under = [(one, by) for one in order if (by := beaten[one.network.id]) is not None]
     parts = [
         f"{one.network.label} by {by.network.label} ({'beyond both intervals' if surely(by, one) else 'within the intervals'})"
@@ -102,13 +101,25 @@ def _sentence(
     return f"{said} Beaten in accuracy and in every price: {'; '.join(parts)}." if parts else said
 
 
+def _by_budget(name: str, label: str, offers: Sequence[Offer]) -> str:
+    """What to ship from which budget on: the best of those that fit."""
+    edge = sorted(_edge(name, offers), key=lambda one: one.prices[name])
+    steps = [f"from {one.prices[name]:,.4g} {one.network.label} ({with_n(one.accuracy)})" for one in edge]
+    return f"For a budget of {label}, ship (test accuracy in %): {'; '.join(steps)}."
+
+
+def _edge(name: str, offers: Sequence[Offer]) -> list[Offer]:
+    """Those that no other beats at this price."""
+    known = [one for one in offers if name in one.prices]
+    return [one for one in known if not any(beats(other, one, [name]) for other in known if other is not one)]
+
+
 # ---- drawn and listed ----
 
 
 def _drawing(name: str, label: str, offers: Sequence[Offer]) -> Markup:
     known = [one for one in offers if name in one.prices]
-    edge = [one for one in known if not any(beats(other, one, [name]) for other in known if other is not one)]
-    edge.sort(key=lambda one: one.prices[name])
+    edge = sorted(_edge(name, offers), key=lambda one: one.prices[name])
     dots = [
         Dot(
             label=one.network.label if one in edge or len(known) <= MOST_NAMES else "",
