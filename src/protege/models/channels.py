@@ -145,8 +145,10 @@ class Walk(fx.Interpreter):
     """Runs the network's graph on labels, each as large as the value that it stands for."""
 
     def __init__(self, network: nn.Module) -> None:
-        super().__init__(network, graph=graph_of(network))
+        order = graph_of(network)
+        super().__init__(network, graph=order)
         self.network = network
+        self.opened = {str(node.target).rpartition(".")[0] for node in order.nodes if node.op == "get_attr"}
 
     def follow(self, image_size: int) -> None:
         with warnings.catch_warnings():
@@ -266,7 +268,6 @@ class Numbering(Walk):
     def __init__(self, network: nn.Module) -> None:
         super().__init__(network)
         self.channels = Channels()
-        self.opened = {str(node.target).rpartition(".")[0] for node in self.graph.nodes if node.op == "get_attr"}
 
     def _through(self, path: str, layer: nn.Module, run: Callable[..., Any], labels: Tensor) -> Any:
         made = super()._through(path, layer, run, labels)
