@@ -21,8 +21,7 @@ from protege.models.measure import multiply_adds
 from protege.models.pruning import NEAR, prune
 from protege.models.weights import load_weights
 
-SMALL = ["resnet8", "resnet18", "resnet50", "wrn_16_1", "vgg8", "mobilenet_v2", "mobilenet_v2_half", "shufflenet_v1"]
-OTHERS = [name for name in MODELS if name not in SMALL]
+ONE_OF_EACH = ["resnet8", "resnet50", "wrn_16_1", "vgg8", "mobilenet_v2_half", "shufflenet_v1", "shufflenet_v2"]
 
 
 def moved(network: nn.Module) -> nn.Module:
@@ -68,15 +67,20 @@ def agrees(network: nn.Module, share: float, uniform: bool, size: int = 32) -> N
     assert (expected - whole(images)).norm() > 1e-3 * expected.norm()  # that something was silenced
 
 
-@pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize(("share", "uniform"), [(0.5, False), (0.25, True)])
-def test_what_is_left_computes_what_the_silenced_network_does(name: str, share: float, uniform: bool) -> None:
-    agrees(family(name), share, uniform)
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_what_is_left_computes_what_the_silenced_network_does(name: str) -> None:
+    agrees(family(name), 0.5, uniform=False)
+
+
+@pytest.mark.parametrize("name", ["resnet8", "mobilenet_v2_half", "shufflenet_v1"])
+def test_so_does_a_quarter_taken_from_all_blocks_alike(name: str) -> None:
+    agrees(family(name), 0.25, uniform=True)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in ONE_OF_EACH])
 def test_so_does_every_network_of_the_catalogue(name: str) -> None:
+    """`pytest -m slow tests/test_models_pruning.py`: two minutes."""
     agrees(family(name), 0.5, uniform=False)
 
 
@@ -161,6 +165,24 @@ class Depending(nn.Module):
 def test_a_network_that_cannot_be_followed_is_one_line() -> None:
     with pytest.raises(ModelError, match="Depending cannot be followed"):
         prune(Depending(), 0.5, 16, batches=None, uniform=True)
+
+
+class Counting(nn.Module):
+    """Its forward pass knows the number of its channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 8, 3, 1, 1), nn.Linear(8 * 16, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last(self.first(images).reshape(images.shape[0], 8 * 16))
+
+
+def test_a_network_that_counts_its_channels_is_one_line() -> None:
+    with pytest.raises(ModelError) as said:
+        prune(Counting(), 0.5, 4, batches=None, uniform=True)
+    assert "Counting cannot be followed, so it cannot be pruned" in str(said.value)
+    assert "\n" not in str(said.value)
 
 
 def test_a_network_of_one_layer_has_no_channel_to_spare() -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map
 
+from protege.errors import ModelError, ProtegeError
 from protege.models.joins import Add, Concat
 from protege.models.quantised import graph_of
 
@@ -147,13 +148,21 @@ class Walk(fx.Interpreter):
     def __init__(self, network: nn.Module) -> None:
         order = graph_of(network)
         super().__init__(network, graph=order)
-        self.network = network
+        self.network, self.extra_traceback = network, False
         self.opened = {str(node.target).rpartition(".")[0] for node in order.nodes if node.op == "get_attr"}
 
     def follow(self, image_size: int) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            self.run(torch.full((1, 1, 1, 1), FIXED).expand(1, 3, image_size, image_size))
+        images = torch.full((1, 1, 1, 1), FIXED).expand(1, 3, image_size, image_size)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self.run(images)
+        except ProtegeError:
+            raise
+        except Exception as error:  # a foreign forward may do anything with labels
+            raise ModelError(
+                f"The channels of this {type(self.network).__name__} cannot be followed, so it cannot be pruned: {error!s:.200}"
+            ) from error
 
     def layer(self, path: str, layer: nn.Module, labels: Tensor) -> Tensor | None:
         """Labels of what this convolution, linear layer or norm makes of a row of labels; none where they all stay."""
