@@ -12,6 +12,7 @@ import typer
 
 from protege.cli import known, look
 from protege.cli.bench import bench
+from protege.cli.inside import look as look_inside
 from protege.cli.places import DESCRIBED, DeviceOption, QuietOption, RunsOption, ThreadsOption, place_of
 from protege.cli.remember import app as remember_commands
 from protege.cli.report import report
@@ -86,6 +87,7 @@ app.command(short_help="Train one network: alone, or taught.", **described)(trai
 app.command()(look.evaluate)
 app.command("list")(look.list_runs)
 app.command()(look.show)
+app.command("look")(look_inside)
 app.command("models", short_help="Networks of our own, or any one: parameters, multiply-adds, stages.", **described)(
     known.models
 )

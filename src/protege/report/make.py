@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from protege import runs
 from protege.data.files import is_folder, is_there
 from protege.errors import ConfigError
 from protege.report.material import collect
 from protege.report.page.blocks import Page
-from protege.report.page.formats import csv_text, latex, markdown_page
-from protege.report.page.html import html
+from protege.report.page.written import write_page
 from protege.report.sections import page_of
 from protege.study.findings import Findings, write
 
@@ -48,22 +45,6 @@ def make_report(
 
 def write_report(page: Page, findings: Findings, folder: Path) -> list[Path]:
     """Every file that was written, the page first. Tables of an earlier report in the same folder are replaced."""
-    texts = {"report.html": html(page), "report.md": markdown_page(page)}
-    texts |= {f"tables/{table.name}.csv": csv_text(table) for table in (*page.tables, *page.data)}
-    texts |= {f"tables/{table.name}.tex": latex(table) for table in page.tables}
-    _forget(folder / "tables")
-    for name, text in texts.items():
-        _write(folder / name, text)
+    files = write_page(page, folder, "report")
     write(folder / "findings.json", findings)
-    return [*(folder / name for name in texts), folder / "findings.json"]
-
-
-def _forget(tables: Path) -> None:
-    for old in (*tables.glob("*.csv"), *tables.glob("*.tex")):
-        with contextlib.suppress(FileNotFoundError):
-            old.unlink()
-
-
-def _write(path: Path, text: str) -> None:
-    with runs.whole(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    return [*files, folder / "findings.json"]
