@@ -12,9 +12,9 @@ import typer
 
 from protege.cli import known, look
 from protege.cli.bench import bench
-from protege.cli.inside import look as look_inside
 from protege.cli.places import DESCRIBED, DeviceOption, QuietOption, RunsOption, ThreadsOption, place_of
 from protege.cli.remember import app as remember_commands
+from protege.cli.report import look as look_inside
 from protege.cli.report import report
 from protege.cli.ship.choose import choose
 from protege.cli.ship.export import export
