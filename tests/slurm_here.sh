@@ -7,7 +7,7 @@ set -euo pipefail
 export PATH=$PATH:/usr/sbin:/sbin
 port=${SLURM_HERE_PORT:-27817}
 
-alive() { [ -s "$1" ] && grep -qs '^State:[[:space:]]*[RSDI]' "/proc/$(cat "$1")/status"; }  # a zombie is not
+alive() { [ -s "$1" ] && grep -qs '^State:[[:space:]]*[RSDI]' "/proc/$(cat "$1" 2>/dev/null)/status"; }  # a zombie is not
 
 daemons() { printf '%s\n' slurmd.n1 slurmd.n2 slurmctld munged; }
 

@@ -33,9 +33,9 @@ MemoryLimitOption = Annotated[
     ),
 ]
 OnOption = Annotated[
-    Literal["local", "slurm"],
+    Literal["local", "slurm", "ray"],
     typer.Option(
-        "--on", help="this machine, or the jobs of a cluster (--slurm.time 04:00:00 and so on: docs/clusters.md)"
+        "--on", help="this machine or a cluster (--slurm.time 04:00:00, --ray.address auto and so on: docs/clusters.md)"
     ),
 ]
 DetachOption = Annotated[bool, typer.Option("--detach", help="on slurm: leave it to a small job of its own")]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from protege.launch.launcher import Launcher
+from protege.launch.ray import Ray, RayLauncher
 from protege.launch.slurm.options import Slurm
 from protege.runs.config import Described
 
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 class Where(Described):
     """As options say it: `--on slurm --slurm.time 04:00:00`."""
 
-    on: Literal["local", "slurm"] = Field(default="local", description="this machine, or a cluster")
+    on: Literal["local", "slurm", "ray"] = Field(default="local", description="this machine, or a cluster")
     slurm: Slurm = Field(default=Slurm(), description="what is asked of SLURM for a job")
+    ray: Ray = Field(default=Ray(), description="which Ray cluster, and what a run takes of it")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ def launcher(where: Where, folder: Path, title: str, here: Slotted, say: Callabl
         from protege.launch.slurm.launcher import SlurmLauncher
 
         return SlurmLauncher(slurm_folder(folder, title), where.slurm, say)
+    if where.on == "ray":
+        return RayLauncher(folder / "ray", where.ray, say)
     from protege.launch.local import Slots
 
     return Slots(folder / "logs", here.slots, here.threads, here.devices)
