@@ -39,7 +39,7 @@ def main() -> None:
     slots = Slots(log, asked.at_once, _threads(asked.at_once), _devices(jobs), forgives=1, if_killed=killed)
     before = [_far(job) for job in jobs]
     outcome = run_jobs(lambda: _left(folder, jobs), _Told(folder), slots)
-    if signal.SIGUSR1 in outcome.signals:
+    if signal.SIGUSR1 in outcome.signals and _left(folder, jobs):
         moved = before != [_far(job) for job in jobs]
         _again(folder, jobs, "" if moved else ends.no_progress(options.for_wave(jobs[0].wave).time))
     done = all((reply := folder.replied(stem)) is not None and reply.outcome == "finished" for stem in stems)
