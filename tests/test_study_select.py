@@ -10,7 +10,8 @@ from record_cases import result_record, run_record
 from protege.runs import Run, write_json
 from protege.runs.config import Place
 from protege.study.conduct.jobs import jobs, known_runs, left, reported
-from protege.study.conduct.select import best_of, mark_diverged, mean_of, seed_scores, standing, tried
+from protege.study.conduct.scores import best_of, mark_diverged, mean_of, seed_scores
+from protege.study.conduct.select import standing, tried
 from protege.study.findings.selections import selection
 from protege.study.question.load import study_of
 from protege.study.question.plan import Plan

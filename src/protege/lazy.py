@@ -1,4 +1,5 @@
-"""torch, imported at its first use: `protege --help` answers in a tenth of a second, and torch alone takes nearly one.
+"""What is imported at its first use: torch, for `protege --help` answers in a tenth of a second, and torch alone takes nearly one;
+and optional libraries, which need not be there.
 
 Modules that declare what the command line must know (configs, methods) import torch from here; everything else imports it plainly.
 """
@@ -8,7 +9,9 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from protege.errors import MissingExtra
 
 if TYPE_CHECKING:
     import torch as torch
@@ -33,7 +36,7 @@ else:
     torch, nn, F = _Lazy("torch"), _Lazy("torch.nn"), _Lazy("torch.nn.functional")
     Tensor = "torch.Tensor"
 
-__all__ = ["F", "Tensor", "at_first_use", "nn", "torch"]
+__all__ = ["F", "Tensor", "at_first_use", "need", "nn", "torch"]
 
 
 def at_first_use(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
@@ -46,3 +49,13 @@ def at_first_use(package: str, homes: Mapping[str, str]) -> Callable[[str], obje
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return find
+
+
+def need(library: str, extra: str, purpose: str) -> Any:
+    """An optional library; one line with what to install where it is missing."""
+    try:
+        return importlib.import_module(library)
+    except ImportError as error:
+        raise MissingExtra(
+            f"{purpose} needs {library}, which is not installed: pip install 'protege[{extra}]'"
+        ) from error

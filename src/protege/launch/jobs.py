@@ -36,7 +36,8 @@ class Job(Described):
 
     @property
     def key(self) -> str:
-        return f"{self.verb} {self.run}"
+        """A run that is trained in parts has a job for each."""
+        return f"{self.verb} {self.run}" + (f" until {self.place.until}" if self.place.until else "")
 
 
 class Reply(Measured):

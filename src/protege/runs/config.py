@@ -377,6 +377,9 @@ class Place(Described):
         gt=0,
         description="gigabytes that this folder may grow to (else a tenth of the free disk more, but not above 20)",
     )
+    until: int | None = Field(
+        default=None, ge=1, description="epochs after which it rests, with a checkpoint (else it is trained to the end)"
+    )
     wait: bool = Field(default=False, description="wait for another process on the same run instead of refusing")
     quiet: bool = Field(default=False, description="no progress display")
 

@@ -260,6 +260,12 @@ class Choices(_Part):
     notes: NotRequired[list[str]]
 
 
+class Trials(_Part):
+    """What a search asked for: the values of each trial, those of a round together."""
+
+    rounds: Annotated[list[Annotated[list[dict[str, Any]], Field(max_length=100)]], Field(max_length=1000)]
+
+
 class MemoryRecord(_Part):
     """about.json of what a teacher said."""
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from protege.errors import ModelError
+from protege.lazy import need
 from protege.ship.about import About, read_about
-from protege.ship.extras import need
 
 if TYPE_CHECKING:
     from protege.runs import Run

@@ -13,16 +13,18 @@ from protege.launch.jobs import Job, Reply
 from protege.launch.launcher import Unwatched, run_jobs
 from protege.launch.local import Slots
 from protege.launch.where import Slotted, Where, launcher, slurm_folder
+from protege.lazy import need
 from protege.runs import read_json
 from protege.runs.config import Place
 from protege.runs.display import console
 from protege.runs.records import Commands
-from protege.ship.extras import need
 from protege.study.conduct.estimate import Estimate, estimate, refuse_what_does_not_fit
-from protege.study.conduct.jobs import conduct, jobs, known_runs, left, progress
+from protege.study.conduct.jobs import conduct, jobs, known_runs, left, progress, still_to_come
 from protege.study.conduct.pricing import price
 from protege.study.conduct.probing import probe_all, threads_of_a_slot
 from protege.study.conduct.progress import StudyDisplay
+from protege.study.conduct.select import standing
+from protege.study.conduct.trials import still_to_ask
 from protege.study.findings.gather import gather
 from protege.study.findings.interim import Interim
 from protege.study.findings.record import Findings, write
@@ -117,7 +119,6 @@ def commands_so_far(plan: Plan) -> tuple[str, ...]:
 def summary(plan: Plan, only: Sequence[str], expected: Estimate | None, slots: int) -> dict[str, Any]:
     """What `--dry-run --json` prints."""
     now = progress(plan)
-    per_pair = [(cell, cell.configurations) for cell in plan.cells]
     return {
         "name": plan.study.name,
         "question": plan.study.question,
@@ -130,11 +131,12 @@ def summary(plan: Plan, only: Sequence[str], expected: Estimate | None, slots: i
                 "arm": cell.arm,
                 "pair": cell.pair,
                 "cell": cell.key,
-                "configurations": len(configurations),
-                "select": sum(len(plan.select_runs(cell, one)) for one in configurations),
-                "report": len(plan.report_runs(cell, configurations[0])),
+                "configurations": (count := len(plan.configurations(cell)) + still_to_ask(plan, cell)),
+                "search": plan.study.search.said() if cell.space else "",
+                "select": count * len(plan.select_runs(cell, cell.configurations[0])),
+                "report": len(plan.report_runs(cell, cell.configurations[0])),
             }
-            for cell, configurations in per_pair
+            for cell in plan.cells
         ],
         "runs": now.planned + now.still_to_come,
         "teachers": len(plan.teacher_runs()),
@@ -165,10 +167,8 @@ def _expected(
 
 
 def _still_to_come(plan: Plan) -> list[PlannedRun]:
-    from protege.study.conduct.select import standing
-
     open_cells = [cell for cell in plan.cells if not standing(plan, cell).settled]
-    return [run for cell in open_cells for run in plan.report_runs(cell, cell.configurations[0])]
+    return [run for cell in open_cells for run in still_to_come(plan, cell)]
 
 
 def _about(planned: Mapping[str, Any]) -> str:

@@ -66,7 +66,10 @@ def plan(config: RunConfig, place: Place) -> Plan:
 
 
 def train(run: RunConfig | Mapping[str, Any], place: Place | None = None) -> runs.Run:
-    """Train to the end and return the finished run; one that is already finished is returned as it is."""
+    """Train to the end and return the finished run; one that is already finished is returned as it is.
+
+    With `place.until` it may rest before its end, and goes on from there another time.
+    """
     place = place or Place()
     config = check_run(run) if isinstance(run, Mapping) else run
     planned = plan(config, place)
@@ -146,9 +149,11 @@ class Training:
     def to_the_end(self) -> None:
         with self.display:
             self._begin()
-            while self.state.epoch < self.config.optim.epochs:
+            epochs = self.config.optim.epochs
+            while self.state.epoch < min(self.place.until or epochs, epochs):
                 self.train_epoch()
-            self.record.finish(self.state, self.lessons.memory.asked if self.lessons.memory else None)
+            if self.state.epoch == epochs:
+                self.record.finish(self.state, self.lessons.memory.asked if self.lessons.memory else None)
 
     def close(self) -> None:
         """Others may drop what the teacher said now, however the run ended."""
@@ -182,7 +187,7 @@ class Training:
         state.seconds += seconds
         state.next_epoch()
         self._since = time.perf_counter()
-        if last or self.stop.is_set() or self.record.is_due():
+        if last or state.epoch == self.place.until or self.stop.is_set() or self.record.is_due():
             self.save()
 
     def save(self) -> None:

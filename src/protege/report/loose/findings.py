@@ -16,7 +16,7 @@ from protege.report.loose.explore import answer, explore
 from protege.report.loose.grouping import Group, Known, Member, arranged, cell_key, control_of, run_of, teacher_key
 from protege.runs import Run
 from protege.runs.config import TeacherConfig
-from protege.study.conduct.select import divergence, heldout_of
+from protege.study.conduct.scores import divergence, heldout_of
 from protege.study.findings import Cell, Findings, NetworkFacts, RunRow, Scores, Summary, TeacherFacts, Which
 from protege.study.findings.rows import WHICH
 from protege.study.findings.summaries import heldout_summaries, network_facts, summary_of, test_summaries

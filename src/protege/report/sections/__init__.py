@@ -18,6 +18,7 @@ from protege.report.sections.frontier import frontier
 from protege.report.sections.networks import networks
 from protege.report.sections.published import published
 from protege.report.sections.record import every_run, protocol
+from protege.report.sections.searched import searched
 from protege.report.sections.varied import varied
 
 SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
@@ -27,6 +28,7 @@ SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     published,
     curves,
     varied,
+    searched,
     fidelity,
     calibration,
     classes,

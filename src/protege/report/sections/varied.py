@@ -36,13 +36,14 @@ Point = tuple[Values, Summary | None]
 
 def varied(material: Material) -> Section | None:
     findings = material.findings
-    if not findings.grids and not findings.selections:
+    named = [one for one in findings.selections if one.search is None]
+    if not findings.grids and not named:
         return None
     blocks = [block for grid in findings.grids for block in _figures(grid, material)]
-    blocks += [_candidates(findings, one, number) for number, one in enumerate(findings.selections, 1)]
+    blocks += [_candidates(findings, one, number) for number, one in enumerate(named, 1)]
     ablations = [grid for grid in findings.grids if grid.split == "test"]
     blocks += [_tested(grid, number, material) for number, grid in enumerate(ablations, 1)]
-    if findings.selections and findings.budgets:
+    if named and findings.budgets:
         blocks.append(_budgets(findings))
     return Section("grids", "Varied values", blocks)
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from protege.lazy import need
 from protege.models.rounding import stretch
-from protege.ship.extras import need
 from protege.ship.formats.freeze import Whole
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from protege.errors import ModelError
+from protege.lazy import need
 from protege.runs import whole
 from protege.ship.about import read_about
-from protege.ship.extras import need
 from protege.ship.runtimes import Runtime, contents, first_words
 
 

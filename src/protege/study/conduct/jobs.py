@@ -15,7 +15,10 @@ from protege.launch.jobs import Job, Reply
 from protege.launch.launcher import Launcher, Outcome, Watch, run_jobs
 from protege.runs import Run, write_json
 from protege.runs.config import TeacherConfig
-from protege.study.conduct.select import divergence, mark_diverged, settled_run, standing, to_judge
+from protege.study.conduct.ask import ask_if_settled
+from protege.study.conduct.scores import divergence, mark_diverged, settled_run, to_judge
+from protege.study.conduct.select import standing, tried
+from protege.study.conduct.trials import due, not_to_the_end, still_to_ask
 from protege.study.question.arms import Cell
 from protege.study.question.plan import Plan, PlannedRun, Tutor
 
@@ -26,8 +29,8 @@ WAVES = {"teacher": "teachers", "select": "select", "report": "report"}  # and t
 class Progress:
     """How far a study is."""
 
-    planned: int  # distinct runs known so far; those that are reported are known when their arm is chosen
-    still_to_come: int  # reporting runs of arms that are not chosen yet
+    planned: int  # distinct runs known so far, to be trained to their end; those that are reported are known when their arm is chosen
+    still_to_come: int  # reporting runs of arms that are not chosen yet, and trials that are not asked for yet
     finished: int
     begun: int  # with a checkpoint, and not finished
     diverged: int
@@ -52,7 +55,7 @@ def _cells(plan: Plan, only: Sequence[str]) -> list[Cell]:
 def known_runs(plan: Plan, only: Sequence[str] = ()) -> list[PlannedRun]:
     """Distinct runs, teachers first, then those that choose, then those that are reported."""
     cells = _cells(plan, only)
-    select = [run for cell in cells for one in cell.configurations for run in plan.select_runs(cell, one)]
+    select = [run for cell in cells for runs in tried(plan, cell) for run in runs]
     report = [run for _, runs in reported(plan, only) for run in runs]
     used = [key for cell in cells for one in cell.configurations for key in one.teachers]
     teachers = plan.teacher_runs(used) if only else plan.teacher_runs()
@@ -69,8 +72,23 @@ def chain_of(run: PlannedRun) -> list[PlannedRun]:
 
 
 def left(plan: Plan, only: Sequence[str] = ()) -> list[PlannedRun]:
-    """What has to be trained, as far as it is known."""
-    return [run for run in known_runs(plan, only) if not settled_run(plan.place.runs, run)]
+    """What has to be trained now, as far as it is known. Trials of a search that were stopped, or wait for others, are not."""
+    parts = _parts(plan, only)
+    unsettled = (run for run in known_runs(plan, only) if not settled_run(plan.place.runs, run))
+    return [run for run in unsettled if parts.get(run.id) != 0]
+
+
+def _parts(plan: Plan, only: Sequence[str]) -> dict[str, int]:
+    """Of runs that only a search needs: until which epoch each is to be trained now."""
+    cells = _cells(plan, only)
+    found: dict[str, int] = {}
+    for cell in cells:
+        for run_id, epochs in due(plan, cell).items() if cell.space else ():
+            found[run_id] = max(epochs, found.get(run_id, 0))
+    whole = [run for cell in cells if not cell.space for runs in tried(plan, cell) for run in runs]
+    for run in (*whole, *plan.teacher_runs()):
+        found.pop(run.id, None)
+    return found
 
 
 def to_unseal(plan: Plan) -> list[tuple[PlannedRun, tuple[TeacherConfig, ...] | None]]:
@@ -97,21 +115,30 @@ def _asked_live(lineup: Sequence[Tutor]) -> tuple[TeacherConfig, ...]:
 
 def progress(plan: Plan) -> Progress:
     known, root = known_runs(plan), plan.place.runs
+    stopped = sum(not_to_the_end(plan, cell) * _seeds(plan, cell) for cell in plan.cells if cell.space)
     open_cells = [cell for cell in plan.cells if not standing(plan, cell).settled]
     opened = [run for run, _ in to_unseal(plan)]
     return Progress(
-        planned=len(known),
-        still_to_come=sum(len(plan.report_runs(cell, cell.configurations[0])) for cell in open_cells),
+        planned=len(known) - stopped,
+        still_to_come=sum(len(still_to_come(plan, cell)) for cell in open_cells),
         finished=sum(Run(root / run.id).finished for run in known),
-        begun=sum(_begun(Run(root / run.id)) for run in known),
+        begun=sum(Run(root / run.id).record_file.exists() for run in left(plan)),
         diverged=sum(divergence(root, run.id) is not None for run in known),
         unsealed=sum(unsealed(plan, run) for run in opened),
         to_unseal=len(opened),
     )
 
 
-def _begun(run: Run) -> bool:
-    return run.record_file.exists() and not run.finished
+def still_to_come(plan: Plan, cell: Cell) -> list[PlannedRun]:
+    """Of a cell whose choice is open: what it will report, and trials not asked for yet. The first configuration stands for them."""
+    first = cell.configurations[0]
+    asked = still_to_ask(plan, cell)
+    trials = asked if plan.study.search.stop == "never" else -(-asked // 2)  # so many epochs they take together
+    return [*trials * plan.select_runs(cell, first), *plan.report_runs(cell, first)]
+
+
+def _seeds(plan: Plan, cell: Cell) -> int:
+    return len(plan.select_runs(cell, cell.configurations[0]))
 
 
 def unsealed(plan: Plan, run: PlannedRun) -> bool:
@@ -122,19 +149,24 @@ def unsealed(plan: Plan, run: PlannedRun) -> bool:
 
 
 def jobs(plan: Plan, only: Sequence[str] = (), command: str = "") -> list[Job]:
-    """What is to be done now. The test set is opened when nothing of the whole study is left to train."""
-    training = [_training(plan, run, command) for run in left(plan, only)]
+    """What is to be done now. The test set is opened when nothing of the whole study is left to train, and every choice is made."""
+    for cell in _cells(plan, only):
+        if cell.space:
+            ask_if_settled(plan, cell)
+    parts = _parts(plan, only)
+    training = [_training(plan, run, parts.get(run.id), command) for run in left(plan, only)]
     judging = [
         _evaluation(plan, run, "heldout", None, command) for run in known_runs(plan, only) if _chooses(plan, run)
     ]
-    if training or judging or left(plan):
+    if training or judging or left(plan) or not all(standing(plan, cell).settled for cell in plan.cells):
         return [*judging, *training]
     record_choices(plan)
     return [_evaluation(plan, run, "test", live, command) for run, live in to_unseal(plan) if not unsealed(plan, run)]
 
 
-def _training(plan: Plan, run: PlannedRun, command: str) -> Job:
-    place = plan.place.model_copy(update={"quiet": True, "wait": True})
+def _training(plan: Plan, run: PlannedRun, until: int | None, command: str) -> Job:
+    rests = until if until != run.config.optim.epochs else None
+    place = plan.place.model_copy(update={"quiet": True, "wait": True, "until": rests})
     folder = Run(plan.place.runs / run.id)
     if folder.record_file.exists():
         place = place.model_copy(update={"threads": folder.record()["threads"]})  # another number would give other bits

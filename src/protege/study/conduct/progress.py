@@ -59,6 +59,9 @@ class StudyDisplay(Display):
             return
         if reply.outcome != "finished":
             self.say(f"{_doing(job)} {reply.outcome}: {reply.message}")
+        elif job.place.until:
+            looked = _heldout(Run(job.place.runs / job.run).metrics())
+            self.say(f"{self._count()}  {_doing(job)} rests after epoch {job.place.until}, {looked}")
         elif job.verb == "train":
             self._finished += 1
             self._through.pop(job.run, None)

@@ -2,108 +2,38 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from protege.data.files import is_there
-from protege.runs import Run, read_json, write_json
-from protege.runs.records import Divergence
+from protege.study.conduct.scores import best_of, higher_chooses, mean_of, seed_scores, settled_run, to_judge
+from protege.study.conduct.trials import complete
 from protege.study.question.arms import Cell, Configuration
-from protege.study.question.measures import MEASURES, value_of
 from protege.study.question.plan import Plan, PlannedRun
-from protege.study.question.schema import Study, Which
 
 
 @dataclass(frozen=True)
 class Standing:
     """How far the choice of a cell is."""
 
-    settled: bool  # every selection run is finished and judged, or has diverged
+    settled: bool  # every selection run is finished and judged, or has diverged, and no search asks for more
     chosen: Configuration | None  # None while not settled, and where every configuration diverged
 
 
 def standing(plan: Plan, cell: Cell) -> Standing:
-    """A cell of one configuration has nothing to choose. The first of equals wins, in the order of the grid."""
+    """A cell of one configuration has nothing to choose. The first of equals wins, in the order of the grid or of the trials."""
     if not cell.chosen_by_selection:
         return Standing(True, cell.configurations[0])
     candidates = tried(plan, cell)
-    settled = all(settled_run(plan.place.runs, run) for runs in candidates for run in runs)
-    if not settled or any(to_judge(plan, run) for runs in candidates for run in runs):
+    if not (complete(plan, cell) if cell.space else _all_known(plan, candidates)):
         return Standing(False, None)
     means = [mean_of(seed_scores(plan, runs)) for runs in candidates]
-    best = best_of(means, higher=MEASURES[plan.study.choose_by].higher_is_better is True)
-    return Standing(True, None if best is None else cell.configurations[best])
+    best = best_of(means, higher=higher_chooses(plan.study))
+    return Standing(True, None if best is None else plan.configurations(cell)[best])
 
 
-def best_of(means: Sequence[float | None], *, higher: bool = True) -> int | None:
-    """Position of the highest, or of the lowest; the first of equals; None where there is none."""
-    known = [(mean if higher else -mean, -position) for position, mean in enumerate(means) if mean is not None]
-    return -max(known)[1] if known else None
-
-
-def to_judge(plan: Plan, run: PlannedRun) -> bool:
-    """Whether a finished run must be evaluated on held-out images before it can be chosen by them: training leaves the accuracy alone."""
-    folder = Run(plan.place.runs / run.id)
-    return plan.study.choose_by != "accuracy" and folder.finished and not is_there(folder.evaluations / "heldout.json")
+def _all_known(plan: Plan, candidates: list[list[PlannedRun]]) -> bool:
+    runs = [run for runs in candidates for run in runs]
+    return all(settled_run(plan.place.runs, run) for run in runs) and not any(to_judge(plan, run) for run in runs)
 
 
 def tried(plan: Plan, cell: Cell) -> list[list[PlannedRun]]:
-    return [plan.select_runs(cell, configuration) for configuration in cell.configurations]
-
-
-def seed_scores(plan: Plan, runs: Sequence[PlannedRun]) -> dict[int, float | None]:
-    """What chooses, by seed: the mean where several teachers taught one seed; None if a run is not finished."""
-    by_seed: dict[int, list[float | None]] = {}
-    for run in runs:
-        by_seed.setdefault(run.seed, []).append(_judged(Run(plan.place.runs / run.id), plan.study))
-    return {seed: mean_of(dict(enumerate(values))) for seed, values in by_seed.items()}
-
-
-def _judged(run: Run, study: Study) -> float | None:
-    if study.choose_by == "accuracy":
-        return heldout_of(run).get(study.report)
-    known = run.finished and is_there(run.evaluations / "heldout.json")
-    return value_of(MEASURES[study.choose_by], run.evaluation("heldout").get(study.report, {})) if known else None
-
-
-def mean_of(scores: Mapping[int, float | None]) -> float | None:
-    """None where one is missing: a mean over other seeds than its rivals' would not compare."""
-    known = [score for score in scores.values() if score is not None]
-    return statistics.fmean(known) if known and len(known) == len(scores) else None
-
-
-def heldout_of(run: Run) -> dict[Which, float]:
-    """Accuracy in percent of a finished run on its held-out images, at the last epoch and at the best."""
-    if not run.finished:
-        return {}
-    result = run.result()
-    best: Mapping[str, Any] = result.get("best") or {}
-    found: dict[Which, float | None] = {"final": result.get("heldout_accuracy"), "best": best.get("heldout_accuracy")}
-    return {which: 100 * value for which, value in found.items() if value is not None}
-
-
-# ---- runs that cannot be finished ----
-
-
-def divergence_file(root: Path, run_id: str) -> Path:
-    """Says that the loss stopped being a number. The same run would do it again; removing the file lets it try."""
-    return root / run_id / "diverged.json"
-
-
-def mark_diverged(root: Path, run_id: str, message: str) -> None:
-    write_json(divergence_file(root, run_id), {"run": run_id, "message": message})
-
-
-def divergence(root: Path, run_id: str) -> str | None:
-    file = divergence_file(root, run_id)
-    return read_json(file, Divergence)["message"] if file.exists() else None
-
-
-def settled_run(root: Path, run: PlannedRun) -> bool:
-    """Nothing is left to do: finished, diverged, or taught by one that diverged."""
-    if Run(root / run.id).finished or divergence(root, run.id) is not None:
-        return True
-    return any(divergence(root, needed) is not None for needed in run.needs)
+    return [plan.select_runs(cell, configuration) for configuration in plan.configurations(cell)]

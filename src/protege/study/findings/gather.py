@@ -8,6 +8,7 @@ from typing import Any
 
 from protege import data, runs
 from protege.study.conduct.jobs import left, progress, to_unseal, unsealed
+from protege.study.conduct.select import standing, tried
 from protege.study.findings.answer import answer
 from protege.study.findings.contrasts import contrasts
 from protege.study.findings.effects import effects, over_whom
@@ -84,7 +85,8 @@ def gather(
 
 
 def complete(plan: Plan) -> bool:
-    return not left(plan) and all(unsealed(plan, run) for run, _ in to_unseal(plan))
+    settled = all(standing(plan, cell).settled for cell in plan.cells)
+    return settled and not left(plan) and all(unsealed(plan, run) for run, _ in to_unseal(plan))
 
 
 def _split(plan: Plan) -> Split:
@@ -105,8 +107,15 @@ def _split(plan: Plan) -> Split:
 def _budgets(plan: Plan) -> Iterable[Budget]:
     for arm, pair in dict.fromkeys((cell.arm, cell.pair) for cell in plan.cells):
         own = [cell for cell in plan.cells if (cell.arm, cell.pair) == (arm, pair)]
-        select = sum(len(plan.select_runs(cell, one)) for cell in own for one in cell.configurations)
-        yield Budget(arm=arm, pair=pair, configurations=sum(len(cell.configurations) for cell in own), runs=select)
+        select = [run for cell in own if cell.chosen_by_selection for runs in tried(plan, cell) for run in runs]
+        yield Budget(
+            arm=arm,
+            pair=pair,
+            configurations=sum(len(plan.configurations(cell)) for cell in own),
+            runs=len(select),
+            epochs=sum(len(runs.Run(plan.place.runs / run.id).metrics()) for run in select),
+            searched=any(cell.space for cell in own),
+        )
 
 
 def _hardware(plan: Plan, rows: Sequence[RunRow]) -> Iterable[Hardware]:

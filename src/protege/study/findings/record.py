@@ -84,7 +84,9 @@ class RunRow(Part):
     values: Values = Field(description="the varied fields of its configuration; empty where nothing is varied")
     seed: int | None = Field(description="None for a given teacher whose seed is not known")
     teachers: tuple[str, ...] = Field(description="ids of the runs, or names of the files, that taught it")
-    state: Literal["finished", "unfinished", "diverged", "failed"]
+    state: Literal["finished", "unfinished", "stopped", "diverged", "failed"] = Field(
+        description="stopped: a trial of a search that was not worth its end"
+    )
     error: str | None = Field(description="of a diverged or failed run, in one line")
     epochs: int | None
     heldout: dict[Which, float] = Field(description="held-out accuracy in percent at the last and at the best epoch")
@@ -155,6 +157,8 @@ class Budget(Part):
     pair: str | None
     configurations: int
     runs: int = Field(description="selection runs: configurations x selection seeds")
+    epochs: int | None = Field(default=None, description="that they were trained, all together")
+    searched: bool = Field(default=False, description="what was tried followed from what was tried before")
 
 
 class Candidate(Part):
@@ -168,6 +172,29 @@ class Candidate(Part):
     sd: float | None
     chosen: bool
     ids: tuple[str, ...]
+
+
+class Trial(Part):
+    """One configuration that a search tried, and how far."""
+
+    number: int
+    round: int = Field(description="trials of a round were asked for together")
+    state: Literal["due", "waits", "finished", "stopped", "diverged"]
+    epochs: int = Field(description="to train; of a stopped one, after which it was stopped")
+    score: float | None = Field(description="mean over the seeds; of a stopped one, when it was stopped")
+    best: float | None = Field(description="the best score of the trials trained to their end, up to this one")
+
+
+class Searched(Part):
+    """How a search went about it: its trials are the candidates of the selection, in the same order."""
+
+    space: dict[str, str] = Field(description="field -> its range or choices, for people")
+    budget: str = Field(description="what it may spend, as every arm of the study that searches")
+    trials: tuple[Trial, ...]
+    importance: dict[str, float] = Field(
+        description="share of each field in what tells the best trials from the others; empty where too few are known"
+    )
+    seconds: float = Field(description="of training, all trials together")
 
 
 class Selection(Part):
@@ -189,6 +216,7 @@ class Selection(Part):
     )
     is_noise: bool | None = Field(description="the spread is no larger than the images' noise")
     sentence: str = Field(description="the verdict on it, for people")
+    search: Searched | None = Field(default=None, description="None: all that was tried was named beforehand")
 
 
 class Grid(Part):

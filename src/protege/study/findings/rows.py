@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from protege import runs
 from protege.evaluate import fidelity, logits_of
 from protege.study.conduct.jobs import reported
-from protege.study.conduct.select import divergence, heldout_of
+from protege.study.conduct.scores import divergence, heldout_of
+from protege.study.conduct.trials import trials
 from protege.study.findings.record import Hardware, RunRow, Scores, Which
 from protege.study.question.arms import Cell
 from protege.study.question.measures import scores
@@ -31,6 +32,13 @@ class Rows:
     def __init__(self, plan: Plan, failed: Mapping[str, str]) -> None:
         self._plan, self._failed = plan, failed
         self._said: dict[tuple[str, str], torch.Tensor | None] = {}
+        self._stopped = {
+            run.id
+            for cell in plan.cells
+            for one in (trials(plan, cell) if cell.space else ())
+            for run in one.runs
+            if one.state == "stopped"
+        }
 
     def all(self) -> list[RunRow]:
         """Teachers, then runs that choose, then those that are reported, in the order of the study's file."""
@@ -39,7 +47,7 @@ class Rows:
         select = [
             self._row(run, cell, "select", [()], opened=False)
             for cell in plan.cells
-            for one in cell.configurations
+            for one in plan.configurations(cell)
             for run in plan.select_runs(cell, one)
         ]
         report = [
@@ -95,7 +103,7 @@ class Rows:
 
     def _state(
         self, planned: PlannedRun, run: runs.Run
-    ) -> tuple[Literal["finished", "unfinished", "diverged", "failed"], str | None]:
+    ) -> tuple[Literal["finished", "unfinished", "stopped", "diverged", "failed"], str | None]:
         root = self._plan.place.runs
         if run.finished:
             return "finished", None
@@ -104,6 +112,8 @@ class Rows:
         for needed in planned.needs:
             if divergence(root, needed) is not None:
                 return "diverged", f"its teacher {needed} diverged"
+        if planned.role == "select" and planned.id in self._stopped:
+            return "stopped", None
         return ("failed", self._failed[run.id]) if run.id in self._failed else ("unfinished", None)
 
     # ---- test scores ----

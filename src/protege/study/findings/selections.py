@@ -6,8 +6,11 @@ import statistics
 from collections.abc import Sequence
 
 from protege import stats
-from protege.study.conduct.select import Standing, mean_of, seed_scores, standing, tried
-from protege.study.findings.record import Candidate, Selection
+from protege.study.conduct.ask import importances
+from protege.study.conduct.scores import higher_chooses, mean_of, seed_scores
+from protege.study.conduct.select import Standing, standing, tried
+from protege.study.conduct.trials import seconds, trials
+from protege.study.findings.record import Candidate, Searched, Selection, Trial
 from protege.study.question.arms import Cell, Configuration
 from protege.study.question.measures import MEASURES, Measure
 from protege.study.question.plan import Plan, PlannedRun
@@ -18,7 +21,7 @@ def selection(plan: Plan, cell: Cell, heldout_images: int) -> Selection:
     now = standing(plan, cell)
     candidates = tuple(
         _candidate(plan, configuration, runs, now)
-        for configuration, runs in zip(cell.configurations, tried(plan, cell), strict=True)
+        for configuration, runs in zip(plan.configurations(cell), tried(plan, cell), strict=True)
     )
     means = [candidate.mean / 100 for candidate in candidates if candidate.mean is not None]
     by_accuracy = plan.study.choose_by == "accuracy"  # of which alone it is known how it scatters with the images
@@ -38,6 +41,25 @@ def selection(plan: Plan, cell: Cell, heldout_images: int) -> Selection:
         luck=100 * noise.luck if noise and noise.is_noise else None,
         is_noise=noise.is_noise if noise else None,
         sentence=noise.sentence if noise else _without_noise(now, MEASURES[plan.study.choose_by], len(means)),
+        search=_searched(plan, cell) if cell.space else None,
+    )
+
+
+def _searched(plan: Plan, cell: Cell) -> Searched:
+    asked, higher = trials(plan, cell), higher_chooses(plan.study)
+    told: list[Trial] = []
+    for one in asked:
+        known = [before.score for before in (*told, one) if before.state == "finished" and before.score is not None]
+        best = (max if higher else min)(known) if known else None
+        told.append(
+            Trial(number=one.number, round=one.round, state=one.state, epochs=one.epochs, score=one.score, best=best)
+        )
+    return Searched(
+        space={path: axis.said() for path, axis in cell.space.items()},
+        budget=plan.study.search.said(),
+        trials=tuple(told),
+        importance=importances(cell.space, asked, higher=higher),
+        seconds=seconds(plan, asked),
     )
 
 

@@ -90,7 +90,7 @@ def _cell(plan: Plan, cell: PlannedCell, rows: list[RunRow], classes: int, size:
         reference=" + ".join(shown.teachers or cell.reference) or None,
         alone=cell.alone,
         adds=shown.config.method.added(),
-        configurations=len(cell.configurations),
+        configurations=len(plan.configurations(cell)),
         seeds=seeds,
         missing=missing if chosen else plan.study.seeds.report,
         heldout=heldout_summaries(done),
@@ -185,7 +185,7 @@ def _given_scores(plan: Plan, key: str) -> dict[Which, dict[str, Summary]]:
 
 def grids(plan: Plan, selections: Sequence[Selection], found: Sequence[Cell]) -> list[Grid]:
     """What was chosen among, on held-out images; or, in the literature protocol, every configuration on the test set."""
-    chosen = [_held_out_grid(selection) for selection in selections]
+    chosen = [_held_out_grid(selection) for selection in selections if selection.search is None]
     varied = [cell for cell in plan.cells if cell.configurations[0].values and not cell.chosen_by_selection]
     arms = Counter((cell.arm, cell.pair) for cell in varied)
     several = [one for one, count in arms.items() if count > 1]

@@ -13,6 +13,7 @@ from protege.models import check as check_model
 from protege.runs.config import MODEL, Description, RunConfig, canonical, check_run, examine, merge
 from protege.study.question.fields import merge_fields
 from protege.study.question.schema import Arm, Pair, Study, Teacher, Values
+from protege.study.question.search import Axis, corners
 
 OPEN = "weights of the arm that it starts from"  # in the place of a path that is known with the seed
 
@@ -32,17 +33,21 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Cell:
-    """What becomes one row of a report: an arm of a pair, with the configurations from which one is chosen (if several)."""
+    """What becomes one row of a report: an arm of a pair, with the configurations from which one is chosen (if several).
+
+    Of an arm that searches, one stands for all: which others are tried is known when they are asked for (`Plan.configurations`).
+    """
 
     key: str
     arm: str
     pair: str | None
     configurations: tuple[Configuration, ...]
     reference: tuple[str, ...] = field(default=())  # teachers to compare with, where no teacher taught
+    space: Mapping[str, Axis] = field(default_factory=dict)  # of an arm that searches
 
     @property
     def chosen_by_selection(self) -> bool:
-        return len(self.configurations) > 1
+        return len(self.configurations) > 1 or bool(self.space)
 
     @cached_property
     def alone(self) -> bool:
@@ -63,14 +68,27 @@ def cells(study: Study) -> list[Cell]:
             if study.protocol == "literature":
                 found += [_cell(name, pair, (one,), reference, one.values) for one in tried]
             else:
-                found.append(_cell(name, pair, tried, reference, {}))
+                found.append(_cell(name, pair, tried[:1] if arm.search else tried, reference, {}, arm.search))
     return found
 
 
+def configured(study: Study, cell: Cell, values: Values) -> Configuration:
+    """The configuration of a trial: the cell's arm with these values of what it searches."""
+    pair = next((pair for pair in study.pairs if pair.name == cell.pair), None)
+    described = _described(study, pair, cell.arm, study.arms[cell.arm], values)
+    return Configuration(values, check_run(described, f"arm {cell.arm}"), study.arms[cell.arm].init)
+
+
 def _cell(
-    arm: str, pair: Pair | None, tried: tuple[Configuration, ...], reference: tuple[str, ...], values: Values
+    arm: str,
+    pair: Pair | None,
+    tried: tuple[Configuration, ...],
+    reference: tuple[str, ...],
+    values: Values,
+    space: Mapping[str, Axis] | None = None,
 ) -> Cell:
-    return Cell(cell_key(arm, pair.name if pair else None, values), arm, pair.name if pair else None, tried, reference)
+    name = pair.name if pair else None
+    return Cell(cell_key(arm, name, values), arm, name, tried, reference, space or {})
 
 
 def cell_key(arm: str, pair: str | None, values: Mapping[str, Any]) -> str:
@@ -110,10 +128,14 @@ def teacher_keys(given: Any) -> tuple[str, ...]:
 
 
 def _descriptions(study: Study, pair: Pair | None, name: str, arm: Arm) -> Iterator[tuple[Values, Description]]:
-    for point in arm.vary or ({},):
-        own = merge_fields(arm.fields, pair.arms.get(name, {}) if pair else {})
-        described = _student(study, _over_pair(study, pair), own, point)
-        yield point, merge({"model": MODEL, **described}, "model.weights", OPEN) if arm.init else described
+    for point in corners(arm.search) if arm.search else arm.vary or ({},):
+        yield point, _described(study, pair, name, arm, point)
+
+
+def _described(study: Study, pair: Pair | None, name: str, arm: Arm, point: Values) -> Description:
+    own = merge_fields(arm.fields, pair.arms.get(name, {}) if pair else {})
+    described = _student(study, _over_pair(study, pair), own, point)
+    return merge({"model": MODEL, **described}, "model.weights", OPEN) if arm.init else described
 
 
 def _over_pair(study: Study, pair: Pair | None) -> Description:

@@ -77,6 +77,13 @@ def _of_tries(full: Study, reduced: Study) -> Iterator[str]:
         if name in after and after[name] != points:
             now = ", ".join(after[name]) or "one configuration"
             yield f"arm {name} tries {now} instead of {len(points) or 'one'}"
+    searching = [{name: arm.search for name, arm in study.arms.items() if arm.search} for study in (full, reduced)]
+    for name, space in searching[1].items():
+        if (before_it := searching[0].get(name)) is not None and space != before_it:
+            now, then = ("; ".join(f"{path} {axis.said()}" for path, axis in of.items()) for of in (space, before_it))
+            yield f"arm {name} searches {now} instead of {then}"
+    if searching[1] and (now := reduced.search.budget()) != (then := full.search.budget()):
+        yield f"{now} of each search instead of {then}"
 
 
 def _point(values: Mapping[str, Any]) -> str:

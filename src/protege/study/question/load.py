@@ -19,9 +19,10 @@ from protege.study.question.arms import cells, problems_of_arms, teacher_config,
 from protege.study.question.fields import RUN_FIELDS, aliased, fields_and_rest, merge_fields
 from protege.study.question.forms import differences
 from protege.study.question.schema import Hypothesis, Pair, Scale, Study, Teacher
+from protege.study.question.search import Search
 
 MOST_CONFIGURATIONS, MOST_RUNS = 2000, 50_000
-REDUCIBLE = ("base", "every_run", "teachers", "arms", "pairs", "seeds")
+REDUCIBLE = ("base", "every_run", "teachers", "arms", "pairs", "seeds", "search")
 JUDGES = ("name", "labels", "classes", "heldout", "heldout_seed", "resplit")  # of data: what decides which images judge
 
 
@@ -67,7 +68,9 @@ def _checked(name: str, raw: Description, problems: list[str]) -> Study | None:
 
 def _too_many(study: Study) -> Iterator[str]:
     """More than a plan can name in seconds, before any of it is made."""
-    configurations = len(study.pairs or (None,)) * sum(len(arm.vary) or 1 for arm in study.arms.values())
+    searched = study.search.most if study.search.minutes is None else study.search.at_once
+    tried = (searched if arm.search else len(arm.vary) or 1 for arm in study.arms.values())
+    configurations = len(study.pairs or (None,)) * sum(tried)
     crossed = math.prod(len(one.seeds) for one in study.teachers.values() if one.assign == "cross")
     runs = configurations * (len(study.select_seeds) + len(study.seeds.report)) * crossed
     if configurations > MOST_CONFIGURATIONS or runs > MOST_RUNS:
@@ -117,8 +120,8 @@ def _overruled(raw: Description, place: str = "") -> Iterator[str]:
     given += [("pairs", _name_of(one), one) for one in raw.get("pairs") or [] if isinstance(one, Mapping)]
     given += [] if place else [("teachers", name, one) for name, one in _items(raw.get("teachers"))]
     for section, name, one in given:
-        varied = one.get("vary") if isinstance(one, Mapping) else None
-        for path in sorted(shortened & {*_paths(one), *_paths(varied)}):
+        tried = [one.get(name) for name in ("vary", "search")] if isinstance(one, Mapping) else []
+        for path in sorted(shortened & {path for of in (one, *tried) for path in _paths(of)}):
             yield f"{place}{section}.{name}: every_run sets {path} too, and would overrule it. Leave one of them out."
 
 
@@ -166,7 +169,7 @@ def _section_over(section: str, full: Any, change: Any, problems: list[str]) -> 
     if not isinstance(change, Mapping):
         problems.append(f"reduced.{section}: {quoted(change)} is not a mapping of fields")
         return full
-    if section == "seeds":
+    if section in ("seeds", "search"):
         return {**(full or {}), **change}
     if section in ("base", "every_run"):
         return _merged(f"reduced.{section}", full or {}, change, problems)
@@ -183,7 +186,7 @@ def _section_over(section: str, full: Any, change: Any, problems: list[str]) -> 
 
 def _merged(place: str, full: Any, change: Any, problems: list[str]) -> Any:
     """Run fields merged, the study's own fields of an arm or a teacher replaced."""
-    own = ("vary", "init", "from", "weights", "mean", "std", "seeds", "assign")
+    own = ("vary", "search", "init", "from", "weights", "mean", "std", "seeds", "assign")
     try:
         below = fields_and_rest({"model": full} if isinstance(full, str) else full or {}, own)
         above = fields_and_rest(change, own)
@@ -329,7 +332,7 @@ def _problems_of_starts(study: Study) -> Iterator[str]:
     for name, arm in study.arms.items():
         seen, ahead = [name], arm.init
         yield from _unknown(f"arms.{name}.init", [ahead], list(study.arms))
-        if ahead in study.arms and study.arms[ahead].vary:
+        if ahead in study.arms and (study.arms[ahead].vary or study.arms[ahead].search):
             yield f"arms.{name}.init: {ahead} varies, so it is not known from which of its runs to start. Name an arm without `vary`."
         while ahead in study.arms and ahead not in seen:
             seen.append(ahead)
@@ -349,6 +352,7 @@ def _problems_of_protocol(study: Study) -> Iterator[str]:
     kept_apart = {_kept_apart(one.config.data) for _, one in tried}
     trained = [key for key, teacher in study.teachers.items() if not teacher.source]
     kept_apart |= {_kept_apart(teacher_config(study, key).data) for key in trained}
+    yield from _problems_of_search(study)
     if study.protocol == "literature":
         if study.seeds.select:
             yield "seeds.select: the literature protocol chooses nothing, so no seed selects. Leave it out, or use `protocol: heldout`."
@@ -368,6 +372,25 @@ def _problems_of_protocol(study: Study) -> Iterator[str]:
         ]
         if differing:
             yield f"arms.{cell.key}: data.{differing[0]} differs from the other arms', so other images would judge it."
+
+
+def _problems_of_search(study: Study) -> Iterator[str]:
+    searching = {name: arm.search for name, arm in study.arms.items() if arm.search}
+    if study.search != Search() and not searching:
+        yield "search: no arm searches. Give one a `search` of its own, such as {optim.lr: 0.01 0.5 log}."
+    for name, space in searching.items():
+        points = math.prod(axis.points for axis in space.values())
+        if study.protocol == "literature":
+            yield f"arms.{name}.search: the literature protocol chooses nothing. Use `protocol: heldout`."
+        elif study.search.stop == "halving" and study.choose_by != "accuracy":
+            yield f"search.stop: halving goes by accuracy, and choose_by by {study.choose_by}, known at the end alone. Leave one out."
+        elif points <= study.search.most:
+            yield f"arms.{name}.search: there are {points:g} configurations for {study.search.budget()}. Try them all with `vary`."
+    for cell in cells(study):
+        config = cell.configurations[0].config
+        halves = study.search.stop == "halving" and cell.space
+        if halves and not study.search.looks(config.optim.epochs, config.evaluate_every):
+            yield f"search.stop: halving looks at trials before their end, which {cell.key} is too short for. Give it more epochs."
 
 
 def _problems_of_many(study: Study) -> Iterator[str]:

@@ -14,10 +14,11 @@ from protege import data
 from protege.data.files import is_there
 from protege.errors import ConfigError, RunError
 from protege.models.config import ModelConfig
-from protege.runs import Run
+from protege.runs import Run, read_json, write_json
 from protege.runs.config import Place, RunConfig, TeacherConfig, canonical
 from protege.runs.identity import known_as
-from protege.study.question.arms import Cell, Configuration, cells, teacher_config
+from protege.runs.records import Trials
+from protege.study.question.arms import Cell, Configuration, cells, configured, teacher_config
 from protege.study.question.forms import unequal_arms
 from protege.study.question.schema import Hypothesis, Scale, Study, Than, Values
 from protege.teacher import sources
@@ -69,6 +70,9 @@ class Plan:
         self.cells = cells(study)
         self._fingerprints: dict[str, str] = {}
         self._tutors: dict[str, tuple[Tutor, ...]] = {}
+        self._trials: dict[str, Configuration] = {}
+        self._runs: dict[str, list[PlannedRun]] = {}
+        self._trials_files: dict[str, Path] = {}
         self.identity  # noqa: B018 (a teacher that is not there is told now)
 
     @cached_property
@@ -107,7 +111,14 @@ class Plan:
 
     def _runs_of(self, cell: Cell) -> list[Any]:
         references = [[tutor.identity for tutor in self.tutors(key)] for key in cell.reference]
-        return [references, list(self._ids(cell))]
+        return [references, list(self._ids(cell)), *self._searched(cell)]
+
+    def _searched(self, cell: Cell) -> list[Any]:
+        """What settles the trials of a search, and so stands for them. Nothing of other cells, whose identities are older."""
+        if not cell.space:
+            return []
+        space = {path: axis.model_dump(mode="json") for path, axis in cell.space.items()}
+        return [space, self.study.search.model_dump(mode="json"), list(self.study.select_seeds)]
 
     @cached_property
     def _earlier_identity(self) -> str | None:
@@ -146,6 +157,34 @@ class Plan:
 
     # ---- students ----
 
+    def configurations(self, cell: Cell) -> Sequence[Configuration]:
+        """Those that are tried; of a search, those that were asked for so far."""
+        return [one for asked in self.rounds(cell) for one in asked] if cell.space else cell.configurations
+
+    def rounds(self, cell: Cell) -> list[list[Configuration]]:
+        """What a search has asked for, as its record says: trials of a round are asked for together."""
+        file = self._trials_file(cell)
+        asked = read_json(file, Trials)["rounds"] if is_there(file) else []
+        return [[self._trial(cell, values) for values in together] for together in asked]
+
+    def ask(self, cell: Cell, values: Sequence[Values]) -> None:
+        """One more round. The record appears whole, before the first of its runs is begun."""
+        asked = [[one.values for one in together] for together in self.rounds(cell)]
+        write_json(self._trials_file(cell), {"arm": cell.key, "rounds": [*asked, list(values)]})
+
+    def _trials_file(self, cell: Cell) -> Path:
+        """Named for what is searched: two arms that search the same share their trials."""
+        if cell.key not in self._trials_files:
+            name = _hashed({"cell": self._runs_of(cell)})
+            self._trials_files[cell.key] = self.folder / "trials" / f"{name}.json"
+        return self._trials_files[cell.key]
+
+    def _trial(self, cell: Cell, values: Values) -> Configuration:
+        key = f"{cell.key} {canonical(values)}"
+        if key not in self._trials:
+            self._trials[key] = configured(self.study, cell, values)
+        return self._trials[key]
+
     def select_runs(self, cell: Cell, configuration: Configuration) -> list[PlannedRun]:
         """None where there is nothing to choose."""
         return (
@@ -156,6 +195,17 @@ class Plan:
         return self._students(cell, configuration, "report", self.study.seeds.report)
 
     def _students(self, cell: Cell, configuration: Configuration, role: Role, seeds: Sequence[int]) -> list[PlannedRun]:
+        """Made once, where they hang on no other run: they are asked for after every run that ends."""
+        if configuration.init is not None:
+            return self._made_students(cell, configuration, role, seeds)
+        key = f"{role} {cell.key} {canonical(configuration.values)} {list(seeds)}"
+        if key not in self._runs:
+            self._runs[key] = self._made_students(cell, configuration, role, seeds)
+        return self._runs[key]
+
+    def _made_students(
+        self, cell: Cell, configuration: Configuration, role: Role, seeds: Sequence[int]
+    ) -> list[PlannedRun]:
         found = []
         for position, seed in enumerate(seeds):
             starts = self._starts(cell, configuration, role, position, seed)
@@ -297,12 +347,18 @@ def _budget_warnings(study: Study, planned: Sequence[Cell]) -> Iterator[str]:
     if study.protocol == "literature":
         return
     pairs = list(dict.fromkeys(cell.pair for cell in planned))
-    alike: dict[tuple[tuple[str, int], ...], list[str | None]] = {}
+    alike: dict[tuple[tuple[str, str], ...], list[str | None]] = {}
     for pair in pairs:
-        tried = tuple((cell.arm, len(cell.configurations)) for cell in planned if cell.pair == pair)
+        tried = tuple((cell.arm, _tries(study, cell)) for cell in planned if cell.pair == pair)
         alike.setdefault(tried, []).append(pair)
     for tried, those in alike.items():
         if len({count for _, count in tried}) > 1:
             where = "" if those == pairs else f" ({', '.join(map(str, those))})"
             counts = ", ".join(f"{arm} {count}" for arm, count in tried)
             yield f"Tuning budgets differ{where}: configurations tried are {counts}. Part of a lead may be tuning alone."
+
+
+def _tries(study: Study, cell: Cell) -> str:
+    if not cell.space:
+        return str(len(cell.configurations))
+    return str(study.search.most) if study.search.minutes is None else f"as many as {study.search.budget()} take"

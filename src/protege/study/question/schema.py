@@ -22,6 +22,7 @@ from protege.errors import quoted, suggest
 from protege.runs.config import Described, Description
 from protege.study.question.fields import RUN_FIELDS, aliased, fields_and_rest, merge_fields
 from protege.study.question.measures import MEASURES, RATIOS
+from protege.study.question.search import FIXED, Axis, Search
 
 SELECT_SEEDS = (100, 101)
 MOST_SEEDS = 1000
@@ -79,11 +80,34 @@ class Arm(Described):
     init: str | None = Field(
         default=None, description="another arm: each seed starts from the weights of that arm's run of the same seed"
     )
+    search: dict[str, Axis] = Field(
+        default={},
+        description="instead of `vary`: {path: LOW HIGH log} or {path: [choices]}, tried as the study's `search` says",
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _split(cls, given: Any) -> Any:
-        return fields_and_rest({} if given is None else given, ("vary", "init"))
+        return fields_and_rest({} if given is None else given, ("vary", "search", "init"))
+
+    @field_validator("search", mode="before")
+    @classmethod
+    def _axes(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or not given:
+            raise ValueError("write fields and their ranges, such as {optim.lr: 0.01 0.5 log}")
+        for path in given:
+            _refuse_path(path)
+            if any(aliased(str(path)) == one or aliased(str(path)).startswith(f"{one}.") for one in FIXED):
+                raise ValueError(f"{path} is the same for all trials, or their scores would not compare: leave it out")
+        return {aliased(str(path)): axis for path, axis in given.items()}
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.vary and self.search:
+            raise ValueError(
+                "vary and search both say what is tried: give one of them (a list in `search` is a choice)"
+            )
+        return self
 
     @field_validator("vary", mode="before")
     @classmethod
@@ -350,6 +374,7 @@ class Study(Described):
         default=False,
         description="at the end, export a network of each arm as it would ship (ONNX), and measure its file: bytes, milliseconds",
     )
+    search: Search = Field(default=Search(), description="what each arm that searches may spend, all of them the same")
     compare: tuple[Hypothesis, ...] = Field(default=(), description="default: every other arm against `alone`")
     changes: tuple[str, ...] = Field(default=(), description="computed, of a reduced form: all that it changes")
     published: tuple[Published, ...] = Field(default=(), description="figures of publications, to stand beside ours")
