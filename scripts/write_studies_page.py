@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from protege.cli.options import default_of
 from protege.runs.config import RunConfig, fields_below
-from protege.study.question import schema
+from protege.study.question import schema, search
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "studies.md"
@@ -34,6 +34,7 @@ arms:
   tuned: {method: kd, vary: {method.temperature: [1, 4]}}
 seeds: {report: 3}
 """
+SEARCHING = "arms: {tuned: {method: kd, search: {method.temperature: 1.0 16.0 log}}}"
 COMPUTED = {schema.Study: {"name", "changes", "differs"}, schema.Teacher: {"over_every_run"}}
 RUN_FIELDS = {  # where run fields stand among a part's own
     schema.Arm: "arms: {kd: {method: kd, optim.lr: 0.05}}",
@@ -53,6 +54,7 @@ PARTS: dict[type[BaseModel], tuple[str, dict[str, str]]] = {
             "seeds": "seeds: {select: [100, 101], report: 5}",
             "protocol": "protocol: literature",
             "report": "report: best",
+            "search": "{search: {trials: 8}, arms: {tuned: {method: kd, search: {method.temperature: 1.0 16.0 log}}}}",
             "choose_by": "choose_by: nll",
             "ship": "ship: true",
             "compare": "compare: [{treatment: kd, primary: true}]",
@@ -67,6 +69,27 @@ PARTS: dict[type[BaseModel], tuple[str, dict[str, str]]] = {
         {
             "vary": "arms: {tuned: {method: kd, vary: {method.temperature: [1, 2, 4]}}}",
             "init": "arms: {half: {method: supervised, init: alone, compress.prune: 0.5}}",
+            "search": "arms: {tuned: {method: kd, search: {optim.lr: 0.01 0.5 log, method.temperature: [1, 2, 4, 8]}}}",
+        },
+    ),
+    search.Search: (
+        "`search`: what each arm that searches may spend",
+        {
+            "trials": f"{{search: {{trials: 24}}, {SEARCHING}}}",
+            "minutes": f"{{search: {{minutes: 60}}, {SEARCHING}}}",
+            "at_once": f"{{search: {{trials: 24, at_once: 8}}, {SEARCHING}}}",
+            "sampler": f"{{search: {{sampler: random}}, {SEARCHING}}}",
+            "stop": f"{{search: {{stop: halving}}, {SEARCHING}}}",
+            "seed": f"{{search: {{seed: 1}}, {SEARCHING}}}",
+        },
+    ),
+    search.Axis: (
+        "a range or choices of `search`, in full",
+        {
+            "low": "arms: {tuned: {method: kd, search: {optim.lr: {low: 0.01, high: 0.5}}}}",
+            "high": "arms: {tuned: {method: kd, search: {optim.lr: {low: 0.01, high: 0.5}}}}",
+            "log": "arms: {tuned: {method: kd, search: {optim.lr: {low: 0.01, high: 0.5, log: true}}}}",
+            "choices": "arms: {tuned: {method: kd, search: {optim.lr: 0.01 0.5 log, optim.optimizer: {choices: [sgd, adamw]}}}}",
         },
     ),
     schema.Teacher: (

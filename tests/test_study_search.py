@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from record_cases import result_record, run_record
 
 from protege.errors import ConfigError, MissingExtra, RunError
@@ -299,6 +300,16 @@ def test_a_damaged_record_of_trials_is_one_line(runs: Path) -> None:
     file.write_text("{")
     with pytest.raises(RunError, match=file.name):
         jobs(planned(runs))
+
+
+def test_the_study_of_the_how_to_searches_as_it_says(runs: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "how-to.md").read_text()
+    text = page.partition("<!-- search -->\n```yaml\n")[2].partition("```")[0]
+    plan = Plan(study_of("best-rates", yaml.safe_load(text)), Place(runs=runs))
+    done = trained(plan)
+    assert [len(trials(plan, cell)) for cell in plan.cells] == [12, 12]
+    ends = [job for job in done if job.place.until is None and job.config.seed == 100]
+    assert len(ends) == 6  # one of each round of four, for each arm
 
 
 # ---- what is told of it ----

@@ -3,6 +3,7 @@
 measures    what is measured of a network; a new measure is one field there
 fields      run fields inside a study's file
 schema      the file, checked
+search      what an arm leaves to a search, and what every search may spend
 arms        from the file to the cells of the study: every arm, of every pair, with every configuration
 forms       where the two forms of a study, or its arms, differ
 load        the two forms of a file, its teachers, names that must meet
