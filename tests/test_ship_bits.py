@@ -56,7 +56,7 @@ def test_bits_are_part_of_a_runs_identity_and_nothing_is_where_none_are_asked_fo
 
 
 def test_saying_nothing_to_take_away_is_refused() -> None:
-    with pytest.raises(ConfigError, match="give weights or activations"):
+    with pytest.raises(ConfigError, match="give prune, weights or activations"):
         check_run({"model": "resnet8", "compress": {"ends": "full"}})
 
 

@@ -166,8 +166,9 @@ def test_a_damaged_list_of_channels_is_one_line(tmp_path: Path, monkeypatch: pyt
         pruned(tmp_path, first)
 
 
-@pytest.mark.parametrize("name", ["resnet8", "shufflenet_v1"])
+@pytest.mark.parametrize("name", ["resnet8", pytest.param("shufflenet_v1", marks=pytest.mark.slow)])
 def test_its_file_is_it(folder: Path, name: str) -> None:
+    """`pytest -m slow tests/test_train_pruned.py` for the one with groups and shuffles: half a minute."""
     run = pruned(folder, start(folder, name), optim={"epochs": 1, "batch_size": 32})
     made = export(run, Place(runs=folder, device="cpu"), Wanted())
     images = data.load(run.config().data).heldout
@@ -187,10 +188,9 @@ def test_it_is_taught_teaches_and_is_pruned_and_rounded_further(folder: Path) ->
         compress={"weights": 8, "activations": 8},
     )
     both = pruned(folder, first, compress={"weights": 4, "activations": 8})
-    for rounded in (few, both):
-        assert cost(rounded) < 0.6 * cost(first)
-        small = export(rounded, Place(runs=folder, device="cpu"), Wanted(precision="int8"))
-        assert load(small.path).runtime.logits(np.zeros((1, 3, 32, 32), np.uint8)).shape == (1, 10)
+    assert max(cost(few), cost(both)) < 0.6 * cost(first)
+    small = export(both, Place(runs=folder, device="cpu"), Wanted(precision="int8"))
+    assert load(small.path).runtime.logits(np.zeros((1, 3, 32, 32), np.uint8)).shape == (1, 10)
     by_features = trained(folder, teacher=str(half.path), method="at")
     assert by_features.finished
 
