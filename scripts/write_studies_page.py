@@ -68,7 +68,7 @@ PARTS: dict[type[BaseModel], tuple[str, dict[str, str]]] = {
         "`arms`: ways of training",
         {
             "vary": "arms: {tuned: {method: kd, vary: {method.temperature: [1, 2, 4]}}}",
-            "init": "arms: {half: {method: supervised, init: alone, compress.prune: 0.5}}",
+            "init": "arms: {alone: {method: supervised}, half: {method: supervised, init: alone, compress.prune: 0.5}}",
             "search": "arms: {tuned: {method: kd, search: {optim.lr: 0.01 0.5 log, method.temperature: [1, 2, 4, 8]}}}",
         },
     ),
