@@ -17,9 +17,9 @@ from pydantic import Field
 from protege.errors import RunError
 from protege.launch.jobs import Job, Reply, job_in, reply_in, write
 from protege.launch.launcher import News
+from protege.lazy import need
 from protege.runs import write_json
 from protege.runs.config import Described
-from protege.ship.extras import need
 
 WAITS = 0.25  # seconds for news
 GLANCES_EVERY = 1.0  # seconds between listings of what began
