@@ -64,6 +64,7 @@ class Pretended:
 
     def __init__(self, script: dict[str, list[str]], *, room: int = 9, chains: bool = False, forgives: int = 0) -> None:
         self.script, self.size, self.chains, self.forgives = script, room, chains, forgives
+        self.look_every, self.after_a_stop = 0.0, "nothing is left"
         self.given, self.waiting, self.finished = list[list[str]](), list[Job](), set[str]()
 
     def room(self) -> int:

@@ -172,6 +172,14 @@ def test_ends_are_told_apart_in_a_line_each(
     assert reply.outcome == outcome and said in reply.message and "\n" not in reply.message
 
 
+def test_a_student_that_slurm_gives_up_with_its_teacher_has_not_failed(runs: Path, tmp_path: Path) -> None:
+    student = job_of(runs, "student", needs=("teacher",))
+    assert ends.reply_for(student, "CANCELLED", tmp_path / "log", Slurm()).outcome == "died"
+    (runs / "teacher").mkdir(parents=True)
+    (runs / "teacher" / "result.json").write_text("{}")
+    assert ends.reply_for(student, "CANCELLED", tmp_path / "log", Slurm()).outcome == "failed"  # somebody's scancel
+
+
 def test_the_queue_is_asked_at_most_once_in_its_time(slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("protege.launch.slurm.queue.time.monotonic", lambda: now[0])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, final
@@ -35,6 +36,7 @@ class Launcher(Protocol):
     chains: bool  # takes a job whose needs it has taken already, and begins it when they are finished
     forgives: int  # deaths of a run, one after another without a new checkpoint, before it counts as failed
 
+    look_every: float  # seconds between looks at the folders of what runs
     after_a_stop: str  # what is true of the jobs, and what to do
 
     def room(self) -> int:
@@ -124,12 +126,14 @@ class _Round:
         self._deaths: dict[str, tuple[int, int]] = {}  # by key: how many, at which checkpoint
 
     def until_done(self) -> None:
-        listed = self._more()
+        listed, looked = self._more(), 0.0
         while not self.outcome.signals:
             self._give(listed)
             if not self._launcher.busy():
                 return
-            self._watch.look(self._running)
+            if time.monotonic() - looked >= self._launcher.look_every:
+                looked = time.monotonic()
+                self._watch.look(self._running)
             news = self._launcher.news()
             for one in news:
                 self._note(one)

@@ -30,6 +30,7 @@ class Slots:
     """
 
     chains = False
+    look_every = 0.0  # they lie here
     after_a_stop = "The same command goes on from here."
 
     def __init__(

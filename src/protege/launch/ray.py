@@ -54,6 +54,7 @@ class RayLauncher:
     """A launcher. The cluster is looked for, or started, with the first job."""
 
     chains = False
+    look_every = 2.0
     after_a_stop = "The same command goes on from here."
 
     def __init__(self, folder: Path, options: Ray, say: Callable[[str], None] = print) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from protege.launch.jobs import Job, Reply
 from protege.launch.slurm.options import Slurm
+from protege.runs import Run
 
 OF_MEMORY = re.compile(r"exceeded (job )?memory limit|oom[-_ ]?kill|out[ -]of[ -]memory|killed by the cgroup", re.I)
 TAIL = 8000  # bytes of a log that are looked at
@@ -18,7 +19,7 @@ def reply_for(job: Job, state: str, log: Path, options: Slurm) -> Reply:
         return Reply(key=job.key, outcome="failed", message=out_of_memory(options))
     if state == "TIMEOUT":
         return Reply(key=job.key, outcome="died", message=out_of_time(options))
-    if state == "CANCELLED" and not job.needs:
+    if state == "CANCELLED" and all(Run(job.place.runs / need).finished for need in job.needs):
         return Reply(key=job.key, outcome="failed", message="Its job was cancelled. The same command submits it again.")
     died = {
         "CANCELLED": "Its job was cancelled, as what it needs was not finished.",

@@ -48,8 +48,10 @@ class SlurmLauncher:
 
     def __init__(self, folder: Folder, options: Slurm, say: Callable[[str], None] = print) -> None:
         self._folder, self._options, self._say = folder, options, say
+        self.look_every = options.look_every
         self._queue = Queue(folder.prefix, options.look_every)
         self._out: dict[str, _Out] = {}  # by stem
+        self._numbers: dict[str, str] = {}  # of batches
         self._followed: set[str] = set()  # stems; one that comes again was lost
         self._submitted_at, self._slots, self._silent = -1e9, 0, False
         self._in_charge = False
@@ -150,7 +152,9 @@ class SlurmLauncher:
     def _number(self, batch: str) -> str:
         """Nothing where it was never submitted, or nobody knows."""
         answer = self._folder.file(batch, "id")
-        return answer.read_text().strip().partition(";")[0] if answer.exists() else ""
+        if not self._numbers.get(batch) and answer.exists():
+            self._numbers[batch] = answer.read_text().strip().partition(";")[0]
+        return self._numbers.get(batch, "")
 
     # ---- what was submitted ----
 

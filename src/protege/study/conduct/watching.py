@@ -22,6 +22,7 @@ from protege.study.conduct.jobs import known_runs, label, left, progress
 from protege.study.question.plan import Plan, PlannedRun
 
 State = Literal["finished", "diverged", "in training", "in the queue", "waiting", "to do"]
+LINES_EVERY = 60.0  # seconds, into a log, where nothing changes
 ORDER = ("in training", "in the queue", "waiting", "to do", "diverged", "finished")
 
 
@@ -65,11 +66,18 @@ class Seen:
         whole = sum(known) + statistics.fmean(known) * self.to_come
         return max(whole / side_by_side, *(row.left or 0 for row in self.rows if row.state == "in training"))
 
+    def counts(self) -> list[str]:
+        return [f"{number} {state}" for state in ORDER if (number := self.count(state))]
+
+    def new_in_training(self, before: Seen | None) -> list[Row]:
+        """Those that were not, or were elsewhere."""
+        known = {(row.run, row.where) for row in before.rows if row.state == "in training"} if before else set()
+        return [row for row in self.rows if row.state == "in training" and (row.run, row.where) not in known]
+
     def sentence(self) -> str:
-        counts = [f"{number} {state}" for state in ORDER if (number := self.count(state))]
         come = [f"{self.to_come} when choices are made"] if self.to_come else []
         ahead = [f"about {duration(left)} left"] if (left := self.left()) else []
-        return f"{self.name}: {', '.join([*counts, *come, self.tests, *ahead])}{self.note}"
+        return f"{self.name}: {', '.join([*self.counts(), *come, self.tests, *ahead])}{self.note}"
 
     def record(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "left": self.left()}
@@ -148,22 +156,25 @@ def _with_guesses(rows: list[Row]) -> Iterator[Row]:
 
 
 def show(watching: Watching, every: float, once: bool) -> None:
-    """A table that stays up to date on a terminal; plain lines, when something changed, into a log."""
+    """A table that stays up to date on a terminal; into a log, a line a minute and one for each change."""
     if out.is_terminal and not once:
         with Live(table(seen := watching.look()), console=out, refresh_per_second=2) as live:
             while not seen.over:
                 time.sleep(every)
                 live.update(table(seen := watching.look()))
         return
-    said: set[str] = set()
+    before: Seen | None = None
+    said_at = 0.0
     while True:
         seen = watching.look()
-        for line in [seen.sentence(), *(_line(row) for row in seen.rows if row.state == "in training")]:
-            if line not in said:
-                said.add(line)
-                out.print(line, soft_wrap=True)
+        if before is None or seen.counts() != before.counts() or time.monotonic() - said_at > LINES_EVERY:
+            said_at = time.monotonic()
+            out.print(seen.sentence(), soft_wrap=True)
+        for row in seen.new_in_training(before):
+            out.print(_line(row), soft_wrap=True)
         if once or seen.over:
             return
+        before = seen
         time.sleep(every)
 
 
