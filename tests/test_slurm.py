@@ -111,6 +111,13 @@ def test_a_script_says_all_that_was_asked_and_nothing_else(folder: Folder) -> No
     assert lines.index("module load cuda") < len(lines) - 1 and lines[-1].startswith("exec ")
 
 
+def test_a_job_that_is_not_full_shares_its_cpus_as_the_others_do(folder: Folder) -> None:
+    """Threads decide bits: which runs share a job must not."""
+    options = Slurm(runs_per_job=4, cpus=8)
+    for tasks in ((("train-a",),), (("train-a", "train-b", "train-c", "train-d"),)):
+        assert "--at-once 4" in script_of(folder, Batch("report", tasks), "report", options)
+
+
 def test_scripts_are_shell(folder: Folder, tmp_path: Path) -> None:
     for text in (
         script_of(folder, Batch("a", (("x",),)), "report", QUICK),

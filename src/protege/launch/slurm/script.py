@@ -15,7 +15,7 @@ def script_of(folder: Folder, batch: Batch, wave: str, options: Slurm) -> str:
     """One array: each of its jobs makes the runs of one line of the file `.runs`."""
     asked = options.for_wave(wave)
     runs, last = sum(map(len, batch.tasks)), len(batch.tasks) - 1
-    at_once = min(asked.at_once or asked.runs_per_job, max(map(len, batch.tasks)))
+    at_once = asked.at_once or asked.runs_per_job  # in a job that is not full too: threads are the same in all
     work = [sys.executable, "-m", "protege.launch.slurm.task", str(folder.path), batch.name, "--at-once", str(at_once)]
     lines = [
         f"# {folder.title}, {batch.name}: {counted(runs, 'run')} in {counted(last + 1, 'job')}, which {batch.name}.runs lists.",
