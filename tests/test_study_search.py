@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,11 @@ import pytest
 import yaml
 from record_cases import result_record, run_record
 
+from protege.cli import main
+from protege.cli.options import describe
 from protege.errors import ConfigError, MissingExtra, RunError
 from protege.launch.jobs import Job
+from protege.launch.launcher import Outcome
 from protege.report.material import collect
 from protege.report.page.blocks import Figures, Words
 from protege.report.page.table import Table
@@ -31,6 +35,7 @@ from protege.study.findings.selections import selection
 from protege.study.question.load import study_of
 from protege.study.question.plan import Plan
 from protege.study.question.search import Axis
+from protege.train import plan as plan_of
 
 STUDY: dict[str, Any] = {
     "question": "which learning rate?",
@@ -310,6 +315,73 @@ def test_the_study_of_the_how_to_searches_as_it_says(runs: Path) -> None:
     assert [len(trials(plan, cell)) for cell in plan.cells] == [12, 12]
     ends = [job for job in done if job.place.until is None and job.config.seed == 100]
     assert len(ends) == 6  # one of each round of four, for each arm
+
+
+# ---- one run ----
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """A command as in a shell, with runs that are pretended."""
+
+    def conducted(more: Callable[[], list[Job]], watch: object, launcher: object) -> Outcome:
+        while listed := more():
+            assert {job.verb for job in listed} == {"train"}  # nothing is ever evaluated on the test set
+            pretend(listed[0], near_a_tenth)
+        return Outcome()
+
+    def type_in(command: str) -> None:
+        monkeypatch.setattr(sys, "argv", shlex.split(command))
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert not end.value.code
+
+    monkeypatch.setattr("protege.study.single.run_jobs", conducted)
+    monkeypatch.chdir(tmp_path)
+    return type_in
+
+
+def test_one_run_is_trained_with_the_best_of_a_few_trials(
+    typed: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the how-to says; the id is that of the same values typed."""
+    page = (Path(__file__).parents[1] / "docs" / "how-to.md").read_text()
+    command = page.partition("<!-- search one -->\n```\n")[2].partition("\n")[0]
+    typed(f"{command} --seed 3 --json --quiet")
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["trials"]) == 12 and found["chosen"] in [one["values"] for one in found["trials"]]
+    best = max(found["trials"], key=lambda one: one["heldout"])
+    assert best["values"] == found["chosen"]
+    values = " ".join(f"--{path} {value}" for path, value in found["chosen"].items())
+    config = describe(None, shlex.split(f"--model resnet8 --optim.epochs 8 --seed 3 {values}"), [])
+    assert plan_of(config, Place()).id == Path(found["path"]).name
+    again = found["trials"]
+    typed(f"{command} --seed 3 --json --quiet")
+    assert json.loads(capsys.readouterr().out)["trials"] == again
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--search", "--search needs a field and its range"),
+        ("--search optim.lr 0.1", "--search needs a field and its range"),
+        ("--search optim.lrr 0.1 0.5", "Did you mean '--optim.lr'?"),
+        ("--search optim.lr 0.5 0.1 log", "from a low value to a higher one"),
+        ("--search optim.lr 0.1 0.5 --data.heldout 0", "no images are held out"),
+    ],
+)
+def test_a_search_of_one_run_that_cannot_be_is_one_line(
+    options: str,
+    said: str,
+    typed: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["protege", "train", *shlex.split(options)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert end.value.code == 2 and len(lines) == 1 and said in lines[0]
 
 
 # ---- what is told of it ----

@@ -145,6 +145,15 @@ def test_killed_at_random_moments_it_ends_bit_equal(tmp_path: Path, number: sign
     assert outcome(folders.every(tmp_path / "killed")[0]) == outcome(whole)
 
 
+def test_a_run_that_rests_on_its_way_ends_bit_equal_and_rests_once(tmp_path: Path) -> None:
+    """Trials of a search are trained in parts: nothing but the last part makes a result."""
+    whole = trained(tmp_path / "whole", {})
+    rested = trained(tmp_path / "parts", {}, until=1)
+    assert not rested.finished and len(rested.metrics()) == 1 and rested.checkpoint_file.exists()
+    assert len(trained(tmp_path / "parts", {}, until=1).metrics()) == 1
+    assert outcome(trained(tmp_path / "parts", {})) == outcome(whole)
+
+
 def test_a_stop_says_where_it_stopped_and_how_to_go_on(tmp_path: Path) -> None:
     command = [*COMMAND, *ARGUMENTS, "--optim.epochs", "500", "--runs", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)

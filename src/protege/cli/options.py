@@ -65,6 +65,13 @@ def _value(path: str, text: str) -> Any:
 
 def describe(file: Path | None, arguments: list[str], flags: list[str], recipe: str | None = None) -> RunConfig:
     """The checked description from an optional file, a recipe over it, and the options over both."""
+    return described(file, arguments, flags, recipe)[1]
+
+
+def described(
+    file: Path | None, arguments: list[str], flags: list[str], recipe: str | None = None
+) -> tuple[dict[str, Any], RunConfig]:
+    """The same as it was given, too: fields that were left out may still follow from others."""
     from protege.data.outside.consent import named_in
     from protege.runs.config import RunConfig, check_run, known_paths, merge, read_yaml
     from protege.runs.recipes import with_recipe
@@ -77,7 +84,7 @@ def describe(file: Path | None, arguments: list[str], flags: list[str], recipe: 
         description = merge(description, path, value)
     typed = any(path in ("method", "method.name") for path, _ in fields)
     with contextlib.nullcontext() if typed or not file else named_in(str(file)):
-        return check_run(description, str(file) if file and not arguments else "this run")
+        return description, check_run(description, str(file) if file and not arguments else "this run")
 
 
 def recipe_table() -> Table:

@@ -9,11 +9,11 @@ import shlex
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from protege.cli.options import describe, field_tables, file_or_option, flags_of, recipe_table
+from protege.cli.options import described, field_tables, file_or_option, flags_of, recipe_table
 from protege.cli.places import (
     DataDirOption,
     DetachOption,
@@ -27,6 +27,7 @@ from protege.cli.places import (
     place_of,
     where_of,
 )
+from protege.errors import ConfigError
 from protege.runs.display import out, table_of
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ Train one network: alone, or taught. The same description is the same run: finis
   protege train --data cifar100 --model mobilenet_v2 --teacher RUN --method kd --method.temperature 4
   protege train --data cifar10 --recipe fast-teacher
   protege train run.yaml --seed 3
+  protege train run.yaml --search optim.lr 0.01 0.5 log --search optim.optimizer sgd adamw --trials 12
+
+`--search FIELD LOW HIGH [log]`, or `--search FIELD CHOICE CHOICE ...`: a few trials with a seed of their own, judged on held-out images;
+the best of them is then trained with the run's own seed. It needs `pip install 'protege[search]'`.
 """
 
 
@@ -69,6 +74,7 @@ def train(
             "--compile/--no-compile", help="the student by torch.compile (else where a trial shows that it pays)"
         ),
     ] = None,
+    count: Annotated[int, typer.Option("--trials", min=2, help="configurations that `--search` tries")] = 8,
     wait: Annotated[bool, typer.Option("--wait", help="wait for another process on the same run")] = False,
     quiet: QuietOption = False,
     on: OnOption = "local",
@@ -85,8 +91,9 @@ def train(
         from protege.runs import find
 
         arguments = [*arguments, "--model.weights", str(find(runs, init).weights_file())]
+    axes, arguments = _searched(arguments)
     where, arguments = where_of(on, arguments, flags_of(context))
-    config = describe(file, arguments, flags_of(context), recipe)
+    given, config = described(file, arguments, flags_of(context), recipe)
     place = place_of(
         runs=runs,
         data_dir=data_dir,
@@ -99,6 +106,9 @@ def train(
         memory_dir=memory_dir,
         memory_limit=memory_limit,
     )
+    if axes:
+        _search(given, config, axes, count, place, where, as_json)
+        return
     if where.on == "local":
         from protege.train import train as train_run
 
@@ -111,6 +121,54 @@ def train(
         print(json.dumps({**run.result(), "path": str(run.path)}))
     else:
         _say_result(run)
+
+
+def _searched(arguments: list[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """Fields after `--search` with the words that follow them, and all other arguments."""
+    axes: dict[str, list[str]] = {}
+    others: list[str] = []
+    words = others
+    for token in arguments:
+        if words is not others and not words:
+            words.append(token)
+        elif token == "--search":
+            words = axes.setdefault(f"search {len(axes)}", [])
+        elif token.startswith("--"):
+            words = others
+            words.append(token)
+        else:
+            words.append(token)
+    if any(len(words) < 3 for words in axes.values()):
+        raise ConfigError("--search needs a field and its range, such as `--search optim.lr 0.01 0.5 log`.")
+    return {path.replace("-", "_"): words for path, *words in axes.values()}, others
+
+
+def _search(
+    given: dict[str, Any],
+    config: RunConfig,
+    axes: dict[str, list[str]],
+    count: int,
+    place: Place,
+    where: Where,
+    as_json: bool,
+) -> None:
+    from protege.study.single import search
+
+    found = search(given, config, axes, count, place, where, shlex.join(["protege", *sys.argv[1:]]))
+    if as_json:
+        tried = [{"values": one.configuration.values, "state": one.state, "heldout": one.score} for one in found.trials]
+        print(json.dumps({**found.run.result(), "path": str(found.run.path), "chosen": found.values, "trials": tried}))
+        return
+    table = table_of(f"{len(found.trials)} trials", *axes, "held-out %")
+    for one in found.trials:
+        score = one.state if one.score is None else f"{one.score:.2f}"
+        chosen = one.configuration.values == found.values
+        values = (
+            f"{value:g}" if isinstance(value, float) else str(value) for value in one.configuration.values.values()
+        )
+        table.add_row(*values, score + (" chosen" if chosen else ""))
+    out.print(table)
+    _say_result(found.run)
 
 
 def _elsewhere(config: RunConfig, place: Place, where: Where, detach: bool) -> Run | None:
