@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -235,3 +236,14 @@ def test_the_version_is_printed(protege: Command) -> None:
 def test_digits_are_what_people_mean_by_them(path: str, typed: str, meant: object) -> None:
     """YAML reads 010 as eight, and the end of an id as a number."""
     assert dict(given_fields([f"--{path}", typed], [path], [])) == {path: meant}
+
+
+@pytest.mark.parametrize(("typed", "code"), [("--version", 0), ("no-such-verb", 2)])
+def test_the_process_ends_at_once_but_with_all_that_has_to_be_done(typed: str, code: int) -> None:
+    program = (
+        f"import atexit, sys\nsys.argv = ['protege', {typed!r}]\natexit.register(print, 'last words')\n"
+        "from protege.cli import command\ncommand()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stdout.splitlines()[-1] == "last words"

@@ -1,5 +1,5 @@
 """`python -m protege`."""
 
-from protege.cli import main
+from protege.cli import command
 
-main()
+command()

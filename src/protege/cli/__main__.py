@@ -1,3 +1,3 @@
-from protege.cli import main
+from protege.cli import command
 
-main()
+command()

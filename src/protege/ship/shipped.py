@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from protege.errors import ConfigError
+from protege.lazy import without_collecting
 from protege.ship.about import About
 from protege.ship.photos import Photo, pixels_of
 from protege.ship.runtimes import InOnnxRuntime, InTorch, InTorchExport, Pixels, Runtime
@@ -100,6 +101,12 @@ def load(
 
 
 def runtime_of(source: str | os.PathLike[str], runs: Path, which: str, threads: int | None) -> Runtime:
+    """What computes it, with the library that it takes, loaded if nothing has loaded it before."""
+    with without_collecting():
+        return _runtime(source, runs, which, threads)
+
+
+def _runtime(source: str | os.PathLike[str], runs: Path, which: str, threads: int | None) -> Runtime:
     path = Path(source)
     if path.is_file() or path.suffix in FILES:
         if path.suffix not in FILES:
