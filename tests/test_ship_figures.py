@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from protege.cli import app
 from protege.cli.ship.choose import lines
 from protege.errors import ConfigError, ModelError
 from protege.models.measure import describe
+from protege.ship.figures import measure as timed
 from protege.ship.figures.choose import Budget, amount, choose, dominated
 from protege.ship.figures.measure import Asked, Measured, measure, narrow
 
@@ -82,6 +84,29 @@ def test_other_amounts_are_refused(text: str) -> None:
 def test_timing_goes_on_until_the_rounds_agree() -> None:
     assert narrow([[1.0], [1.01], [1.0], [1.02], [1.0]])
     assert not narrow([[1.0], [2.0], [1.0], [2.0], [1.5]])
+
+
+def test_networks_are_timed_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a busy minute falls on all of them, in latency and in throughput."""
+    asked: list[tuple[str, int]] = []
+
+    class Told:
+        def __init__(self, source: str) -> None:
+            self.source, self.batch = source, 0
+
+        def ask(self, **what: object) -> dict[str, object]:
+            if "seconds" not in what:
+                self.batch = int(str(what["batch"]))
+                return {"load_seconds": 1, "runtime": "none", "peak_bytes": 1}
+            asked.append((self.source, self.batch))
+            return {"seconds": [0.001 * self.batch] * 5}
+
+    monkeypatch.setattr(timed, "worker", lambda source, threads: nullcontext(Told(source)))
+    found = [Measured("a"), Measured("b")]
+    timed.time_in_turns(found, Path("runs"), "final", QUICK)
+    assert asked == [("a", 1), ("b", 1)] * 5 + [("a", 64), ("b", 64)] * 5
+    assert [one.latency_ms for one in found] == [1, 1]
+    assert found[0].images_per_second == pytest.approx(1000)
 
 
 def test_a_run_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:

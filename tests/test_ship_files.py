@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from contextvars import copy_context
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from protege.errors import ConfigError, ModelError
+from protege.data.outside import consent
+from protege.errors import ConfigError, MissingExtra, ModelError
 from protege.ship import load
 from protege.ship.about import About
 
@@ -121,5 +125,45 @@ def test_a_file_of_no_known_kind_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_pt2_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "damaged.pt2"
     path.write_bytes(b"PK\x03\x04 nothing")
+    consent.remember(sha256(path.read_bytes()).hexdigest())
     with pytest.raises(ModelError, match="damaged"):
         load(path)
+
+
+def test_a_strangers_pt2_is_not_opened_unless_it_is_trusted(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.pt2"
+    path.write_bytes(b"PK\x03\x04 somebody else's")
+
+    def trusted() -> None:
+        consent.trust_all()
+        with pytest.raises(ModelError, match="damaged"):
+            load(path)
+
+    with pytest.raises(ModelError, match="--trust-code") as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+    copy_context().run(trusted)
+
+
+@pytest.mark.parametrize("library", ["onnx", "onnxscript"])
+def test_what_an_export_lacks_is_one_line_with_what_to_type(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch import nn, zeros
+
+    from protege.ship.formats.onnx_file import graph_of
+
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(MissingExtra, match=rf"needs {library}, .*pip install 'protege\[export\]'") as caught:
+        graph_of(nn.Flatten(), zeros(1, 3), ("images", "logits"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "library", "extra"), [("a.onnx", "onnxruntime", "export"), ("a.xml", "openvino", "openvino")]
+)
+def test_what_running_a_file_lacks_is_one_line_with_what_to_type(
+    name: str, library: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).write_bytes(b"anything")
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(MissingExtra, match=rf"Running {name} needs {library}, .*pip install 'protege\[{extra}\]'"):
+        load(tmp_path / name)

@@ -15,12 +15,20 @@ from protege.stats import proportion_interval
 
 if TYPE_CHECKING:
     from protege.ship.export import Exported
+    from protege.ship.figures.measure import Measured
     from protege.ship.formats.build import Wanted
     from protege.ship.formats.deployed import Student
 
 
 def facts(
-    run: Run, which: str, about: About, wanted: Wanted, made: Exported, student: Student, runtime: str
+    run: Run,
+    which: str,
+    about: About,
+    wanted: Wanted,
+    made: Exported,
+    student: Student,
+    runtime: str,
+    latency: Measured | None,
 ) -> dict[str, Any]:
     """All that the card says, as data."""
     record, config = run.record(), run.config()
@@ -49,10 +57,19 @@ def facts(
         "likeness": asdict(made.likeness),
         "accuracy": accuracy_of(made),
         "calibration": calibration_of(run, which),
+        "latency": latency_facts(latency),
         "checked_in": runtime,
         "environment": environment(),
         "protege": __version__,
     }
+
+
+def latency_facts(found: Measured | None) -> dict[str, Any] | None:
+    """Milliseconds of one image, with the quartiles of the rounds; the machine is that of `environment`."""
+    if found is None:
+        return None
+    names = ("latency_ms", "latency_low_ms", "latency_high_ms", "latency_p95_ms", "rounds", "threads", "batch")
+    return {name: getattr(found, name) for name in names} | {"images_per_second": found.images_per_second}
 
 
 def accuracy_of(made: Exported) -> dict[str, Any] | None:
@@ -98,6 +115,13 @@ def text(found: dict[str, Any]) -> str:
     )
     if calibration:
         calibrated += f"; ECE {100 * calibration['ece']:.2f} %, with it {100 * calibration['ece_scaled']:.2f} %"
+    latency = f"not timed; `protege measure {found['file']}` does"
+    if timed := found["latency"]:
+        latency = (
+            f"{timed['latency_ms']:.3f} ms an image (quartiles of {timed['rounds']} rounds: {timed['latency_low_ms']:.3f} to "
+            f"{timed['latency_high_ms']:.3f}), batch {timed['batch']}, {timed['threads']} thread, on "
+            f"{found['environment']['processor']}, beside whatever else ran there"
+        )
     classes = found["classes"]
     gives = "probabilities (temperature included)" if found["raw"] else "logits"
     return f"""# {found["model"]}, {found["precision"]}, from {found["run"]}
@@ -112,6 +136,7 @@ def text(found: dict[str, Any]) -> str:
 | accuracy | {judged} |
 | against the checkpoint | {100 * likeness["agreement"]:.2f} % equal first choices on {likeness["images"]:,} {likeness["which"]} images |
 | temperature | {calibrated} |
+| latency | {latency} |
 | read back in | {found["checked_in"]}, {found["environment"]["processor"]} |
 | licence | yours to say; that of the images is their owners' |
 
@@ -121,7 +146,7 @@ def text(found: dict[str, Any]) -> str:
 
 Meant for pictures like those that it was trained on. Of others it names a class all the same.
 
-`python check.py PICTURE` runs the file without protege. Latency: `protege measure {found["file"]}`.
+`python check.py PICTURE` runs the file without protege. More of its speed and memory: `protege measure {found["file"]}`.
 """
 
 

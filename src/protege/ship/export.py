@@ -18,6 +18,7 @@ from protege.runs import Run
 from protege.runs.config import Place
 from protege.ship import card
 from protege.ship.compare import Likeness, likeness, logits_of
+from protege.ship.figures.measure import Asked, Measured, time_in_turns
 from protege.ship.figures.size import file_bytes
 from protege.ship.formats.build import Wanted, about_precision, is_rounded, refuse_mismatch, write
 from protege.ship.formats.deployed import Student
@@ -27,7 +28,7 @@ from protege.views import normalise
 
 ENDINGS = {"onnx": ".onnx", "pt2": ".pt2", "openvino": ".xml"}
 COMPARED = 10_000  # images at most
-ACCEPTED_LOSS = 0.5  # points of accuracy
+LOOK = 0.1  # seconds of a round in which the file is timed for its card
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,10 @@ def export(
     *,
     which: str = "final",
     out: Path | None = None,
+    timed: bool = False,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> Exported:
-    """Write the file, read it back, compare it, and lay its card and its check beside it."""
+    """Write the file, read it back, compare it, and lay its card and its check beside it; `timed`: with its latency here."""
     if not run.finished:
         raise ConfigError(f"{run.id} is not finished: only what was judged is shipped.")
     runtime = InTorch(run, which)
@@ -72,8 +74,16 @@ def export(
     shipped = file_runtime(path, None)
     found = compared(shipped, before, judges, splits, wanted)
     made = Exported(path, file_bytes(path), found, len(stored), sorted({one.bits for one in stored.values()}))
-    card.write(card.facts(run, which, about, wanted, made, student, shipped.name), folder, path)
+    latency = latency_of(path, run, which) if timed else None
+    card.write(card.facts(run, which, about, wanted, made, student, shipped.name, latency), folder, path)
     return made
+
+
+def latency_of(path: Path, run: Run, which: str) -> Measured:
+    """Of one image on one thread, in a process of its own, in a few seconds."""
+    found = Measured(str(path))
+    time_in_turns([found], run.path.parent, which, Asked(seconds=LOOK))
+    return found
 
 
 def compared(shipped: Runtime, before: np.ndarray, judges: Images, splits: Splits, wanted: Wanted) -> Likeness:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from protege.data.sources.picture import decoded, endings, fitted, strict_about_bombs
+from protege.data.sources.picture import as_seen, decoded, endings, fitted, strict_about_bombs
 from protege.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]  # [3, size, size]
@@ -29,7 +29,7 @@ def pixels_of(photo: Photo, size: int) -> Pixels:
             raise DataError(f"A photo as an array is uint8 [height, width, 3], not {photo.dtype} {list(photo.shape)}.")
         photo = Image.fromarray(photo)
     if isinstance(photo, Image.Image):
-        return fitted(photo.convert("RGB"), size)
+        return fitted(as_seen(photo), size)
     return read(Path(photo), size)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from protege.data.outside import consent
 from protege.errors import ModelError
 from protege.lazy import need
 from protege.ship.about import About, read_about
@@ -139,14 +141,14 @@ class InTorch(Runtime):
 
 
 class InTorchExport(Runtime):
-    """A .pt2 file. What protege knows of it lies in its archive. Open only those that you trust: torch may unpickle what is inside."""
+    """A .pt2 file that this machine wrote, or that is trusted, for torch may unpickle what is inside."""
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         import torch
 
         if threads:
             torch.set_num_threads(threads)
-        contents(path)
+        refuse_untrusted(path)
         extra = {"about": ""}
         try:
             program = torch.export.load(path, extra_files=extra)
@@ -173,6 +175,18 @@ class InTorchExport(Runtime):
 
         with torch.inference_mode():
             return self.module(given).numpy()
+
+
+def refuse_untrusted(path: Path) -> None:
+    """An archive that torch opens is code; those that were exported or allowed here are known by their contents."""
+    try:
+        with consent.named_in(str(path)):
+            consent.refuse_unknown(str(path), sha256(contents(path)).hexdigest())
+    except ValueError as error:
+        raise ModelError(
+            f"{path} was not exported on this machine, and opening a .pt2 file can run code that is in it. "
+            "Where you trust it: protege --trust-code ..."
+        ) from error
 
 
 def about_run(run: Run, which: str = "final") -> About:

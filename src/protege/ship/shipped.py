@@ -55,7 +55,7 @@ class Shipped:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names; numbers for a file that names none, once it has answered."""
+        """Names; none of a file that names none, whose answers are numbered."""
         return self.about.classes
 
     @property

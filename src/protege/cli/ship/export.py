@@ -59,8 +59,9 @@ def export(
 
     wanted = Wanted(format, precision, raw, calibration, calibration_images)
     made = export_run(
-        found, place, wanted, which=which, out=folder, say=lambda line: None if quiet else console.print(line)
-    )
+        found, place, wanted, which=which, out=folder, timed=True,
+        say=lambda line: None if quiet else console.print(line, soft_wrap=True),
+    )  # fmt: skip
     if as_json:
         print(json.dumps({**asdict(made), "path": str(made.path), "loss": made.likeness.loss}))
     else:

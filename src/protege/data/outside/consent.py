@@ -88,7 +88,7 @@ def refuse_unknown(place: str, digest: str) -> None:
             raise ValueError(f"{place} is another file now than the run was made with. {trust}")
         if digest not in _known():
             raise ValueError(f"{place} is code that was not run on this machine yet. {trust}")
-    _remember(digest)
+    remember(digest)
 
 
 def _file() -> Path:
@@ -102,8 +102,8 @@ def _known() -> set[str]:
         return _allowed
 
 
-def _remember(digest: str) -> None:
-    """A cache that cannot be written to is asked for consent again."""
+def remember(digest: str) -> None:
+    """That this content may run on this machine. Where the cache cannot be written to, consent is asked for again."""
     if digest in _known():
         return
     _allowed.add(digest)

@@ -42,14 +42,19 @@ def decoded(path: Path | BinaryIO, side: int) -> npt.NDArray[np.uint8]:
         raise ValueError("no such file" if not path.exists() else "not a regular file")
     with Image.open(path) as image:
         image.draft("RGB", (2 * side, 2 * side))  # JPEG only: decode no more than twice the size that is needed
-        image.load()
-        return fitted(_rgb(_upright(image)), side)
+        return fitted(as_seen(image), side)
 
 
 def fitted(image: Image.Image, side: int) -> npt.NDArray[np.uint8]:
     """The shorter side to `side` and the middle of the longer; bicubic, averaging where it shrinks."""
     square = image if image.size == (side, side) else ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC)
     return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
+
+
+def as_seen(image: Image.Image) -> Image.Image:
+    """In red, green and blue: turned as EXIF says, on white where transparent."""
+    image.load()
+    return _rgb(_upright(image))
 
 
 def _upright(image: Image.Image) -> Image.Image:

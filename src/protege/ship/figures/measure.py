@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -158,23 +158,30 @@ def worker(source: str, threads: int) -> Iterator[Worker]:
 
 
 def time_in_turns(found: Sequence[Measured], runs: Path, which: str, asked: Asked) -> None:
-    """Round after round over all of them, so that a busy minute falls on every one; until each interval is narrow."""
-    about = {"runs": str(runs), "which": which, "threads": asked.threads}
+    """Latency first, then throughput, each of all of them in turns; memory and load time are those of the first."""
+    about = {"runs": str(runs), "which": which}
+    loaded, latency = rounds_of([one.source for one in found], asked, about)
+    many = replace(asked, batch=THROUGHPUT_BATCH)
+    throughput = rounds_of([one.source for one in found], many, about)[1]
+    for one, said, each, together in zip(found, loaded, latency, throughput, strict=True):
+        one.load_seconds, one.runtime, one.peak_bytes = said["load_seconds"], said["runtime"], said["peak_bytes"]
+        summarise(one, each)
+        one.images_per_second = THROUGHPUT_BATCH / float(np.median([np.median(seen) for seen in together]))
+
+
+def rounds_of(
+    sources: Sequence[str], asked: Asked, about: dict[str, Any]
+) -> tuple[list[dict[str, Any]], list[list[list[float]]]]:
+    """What each said as it was loaded, and its seconds, round after round over all of them, so that a busy minute falls on
+    every one; until each interval is narrow."""
     with ExitStack() as stack:
-        workers = [stack.enter_context(worker(one.source, asked.threads)) for one in found]
-        for one, process in zip(found, workers, strict=True):
-            said = process.ask(source=one.source, batch=asked.batch, **about)
-            one.load_seconds, one.runtime, one.peak_bytes = said["load_seconds"], said["runtime"], said["peak_bytes"]
-        rounds: list[list[list[float]]] = [[] for _ in found]
+        workers = [stack.enter_context(worker(source, asked.threads)) for source in sources]
+        loaded = [one.ask(source=one.source, batch=asked.batch, threads=asked.threads, **about) for one in workers]
+        rounds: list[list[list[float]]] = [[] for _ in workers]
         while len(rounds[0]) < FEWEST or (len(rounds[0]) < MOST and not all(map(narrow, rounds))):
             for process, seen in zip(workers, rounds, strict=True):
                 seen.append(process.ask(seconds=asked.seconds)["seconds"])
-    for one, seen in zip(found, rounds, strict=True):
-        summarise(one, seen)
-        with worker(one.source, asked.threads) as process:
-            process.ask(source=one.source, batch=THROUGHPUT_BATCH, **about)
-            said = process.ask(seconds=asked.seconds)
-            one.images_per_second = THROUGHPUT_BATCH / float(np.median(said["seconds"]))
+    return loaded, rounds
 
 
 def narrow(rounds: list[list[float]]) -> bool:

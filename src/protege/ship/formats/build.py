@@ -6,12 +6,14 @@ import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from protege.data.outside import consent
 from protege.errors import ConfigError
 from protege.models.quantised import Bits, quantise
 from protege.models.rounding import RoundedOutput, RoundedWeights
@@ -127,6 +129,7 @@ def write_pt2(module: nn.Module, about: About, stored: dict[str, Whole], path: P
         named = partial.with_name(f"{partial.name}.pt2")  # torch insists on the ending
         torch.export.save(program, named, extra_files={"about": json.dumps(about.written())})
         named.replace(partial)
+    consent.remember(sha256(path.read_bytes()).hexdigest())
 
 
 def write_openvino(module: nn.Module, about: About, stored: dict[str, Whole], path: Path) -> None:
