@@ -273,7 +273,8 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     paint_photos(folder / "photos")
     torch.save(build(ModelConfig(name="resnet20"), 10).state_dict(), folder / "weights.pth")
     (folder / "my_method.py").write_text(block("my_method.py"))
-    (folder / "my_nets.py").write_text(block("my_nets.py"))
+    for own in ("my_nets.py", "my_data.py"):
+        (folder / own).write_text(block(own))
     (folder / "theirs.py").write_text(THEIRS)
     theirs = torch.nn.DataParallel(build(ModelConfig(name="resnet8"), 10)).state_dict()
     torch.save({"state_dict": theirs, "best_prec1": 10.0}, folder / "resnet8.th")

@@ -133,6 +133,7 @@ def show_data(
 def _list_datasets(known: Mapping[str, Any]) -> None:
     names = ", ".join(name for name in known if name != "folder")
     out.print(
-        f"Datasets: {names}, folder:PATH for any folder of class folders, and file.py:NAME for arrays of your own. More: protege data NAME",
+        f"Datasets: {names}, folder:PATH for any folder of class folders, and file.py:NAME for arrays of your own. "
+        "More: protege data NAME",
         soft_wrap=True,
     )
