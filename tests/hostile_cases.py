@@ -890,6 +890,67 @@ def cifar(draw: random.Random, world: World) -> Case:
     )
 
 
+def packs(draw: random.Random, world: World) -> Case:
+    """A pack of the good runs with something wrong in it, or no pack at all."""
+    import tarfile
+
+    from protege.runs import find
+    from protege.runs.archive import pack
+
+    path, runs = world.folder / "runs.tar", [find(world.runs, name) for name in (world.teacher, world.student)]
+    pack(runs, world.runs, path)
+    good, size = path.read_bytes(), path.stat().st_size
+    what = draw.choice(
+        ["cut", "flipped", "list", "link", "climbs", "absolute", "pipe", "packed", "text", "here", "long", "twice"]
+    )
+    listed = json.loads(good[512 : 512 + tarfile.TarInfo.frombuf(good[:512], "utf-8", "strict").size])
+    if what == "cut":
+        path.write_bytes(good[: draw.randrange(size)])
+    elif what == "flipped":
+        place = draw.randrange(size - 1024)
+        path.write_bytes(good[:place] + bytes([good[place] ^ draw.randrange(1, 256)]) + good[place + 1 :])
+    elif what == "here":
+        pass
+    elif what == "pipe":
+        path.unlink()
+        os.mkfifo(path)
+    elif what in ("packed", "text"):
+        path.write_bytes(__import__("gzip").compress(good) if what == "packed" else b"not a tar\n" * 100)
+    else:
+        bad = {
+            "list": {**listed, "runs": draw.choice([[], [".."], ["a/b"], [world.teacher] * 3, 7, None])},
+            "climbs": {
+                **listed,
+                "files": [{**one, "name": f"{world.teacher}/../../CANARY"} for one in listed["files"]],
+            },
+            "absolute": {**listed, "files": [{**one, "name": str(world.canary)} for one in listed["files"]]},
+            "long": {**listed, "files": [{**one, "size": 2**52} for one in listed["files"]]},
+            "twice": {**listed, "files": listed["files"][:1] * 2},
+        }.get(what, listed)
+        with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as out:
+            _member(out, "pack.json", json.dumps(bad).encode())
+            for one in bad["files"]:
+                member = tarfile.TarInfo(one["name"].lstrip("/"))
+                if what == "link":
+                    member.type, member.linkname = (
+                        draw.choice([tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE]),
+                        "/etc/passwd",
+                    )
+                    out.addfile(member)
+                else:
+                    _member(out, member.name, b"x")
+    root = world.runs if what == "here" or draw.random() < 0.3 else world.folder / "other"
+    return Case("pack", what, ["unpack", str(path), "--runs", str(root)])
+
+
+def _member(out: Any, name: str, content: bytes) -> None:
+    import tarfile
+
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    out.addfile(member, io.BytesIO(content))
+
+
 KINDS: dict[str, tuple[Maker, int]] = {
     "records": (records, 30),
     "stray": (stray_files, 8),
@@ -903,6 +964,7 @@ KINDS: dict[str, tuple[Maker, int]] = {
     "names": (names, 8),
     "photos": (photos, 8),
     "cifar": (cifar, 4),
+    "packs": (packs, 10),
 }
 
 

@@ -20,9 +20,10 @@ import yaml
 from rich.console import Console
 
 import protege
-from protege.cli import app, known, look, main, remember, tables
+from protege.cli import app, known, main, tables
 from protege.cli import train as train_verb
 from protege.cli.options import describe
+from protege.cli.runs import comparing, keeping, listing, look, remember
 from protege.errors import suggest
 from protege.methods import METHODS
 
@@ -285,7 +286,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         patch.setattr(os, "sched_getaffinity", lambda process: {0})
         console = Console(file=said, width=200)
-        for shown in (known, look, remember, tables, train_verb):
+        for shown in (comparing, keeping, known, listing, look, remember, tables, train_verb):
             patch.setattr(shown, "out", console)
         for line in "".join(blocks("try")).splitlines():
             typed(shlex.split(line)[1:], patch)

@@ -312,13 +312,17 @@ def logits_of(run: runs.Run, split: str, which: str = "final") -> tuple[Tensor, 
     return tensors["logits"], tensors["labels"]
 
 
-def compare(treatment: Sequence[runs.Run], control: Sequence[runs.Run]) -> Verdict:
+def compare(
+    treatment: Sequence[runs.Run],
+    control: Sequence[runs.Run],
+    names: tuple[str, str] = ("The treatment", "the control"),
+) -> Verdict:
     """What may be said of the difference in held-out accuracy of two arms, a run a seed; paired where both have the same seeds in order."""
     from protege import stats  # scipy, which no training waits for
 
     arms = [[100 * _heldout_accuracy(run) for run in arm] for arm in (treatment, control)]
     seeds = [[run.record()["config"]["seed"] for run in arm] for arm in (treatment, control)]
-    return stats.verdict(stats.effect(*arms, paired=seeds[0] == seeds[1]))
+    return stats.verdict(stats.effect(*arms, paired=seeds[0] == seeds[1]), names=names)
 
 
 def _heldout_accuracy(run: runs.Run) -> float:

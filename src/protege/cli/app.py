@@ -12,12 +12,16 @@ from typing import Annotated, Any
 
 import typer
 
-from protege.cli import known, look
+from protege.cli import known
 from protege.cli.bench import bench
+from protege.cli.completion import Describing
 from protege.cli.places import DESCRIBED, DeviceOption, QuietOption, RunsOption, ThreadsOption, place_of
-from protege.cli.remember import app as remember_commands
 from protege.cli.report import look as look_inside
 from protege.cli.report import report
+from protege.cli.runs import keeping, look
+from protege.cli.runs.comparing import compare
+from protege.cli.runs.listing import list_runs
+from protege.cli.runs.remember import app as remember_commands
 from protege.cli.ship.choose import choose
 from protege.cli.ship.export import export
 from protege.cli.ship.measure import measure
@@ -30,7 +34,6 @@ from protege.runs.display import out
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="Distil big image classifiers into small ones worth shipping, with honest evidence that it helped.",
@@ -102,11 +105,15 @@ def demo(
 
 
 described = {"context_settings": DESCRIBED, "add_help_option": False}
-app.command(short_help="Train one network: alone, or taught.", **described)(train)
+app.command(cls=Describing, short_help="Train one network: alone, or taught.", **described)(train)
 app.command()(look.evaluate)
-app.command("list")(look.list_runs)
+app.command("list")(list_runs)
 app.command()(look.show)
 app.command("look")(look_inside)
+app.command("compare", context_settings={"ignore_unknown_options": True})(compare)
+app.command()(keeping.remove)
+app.command()(keeping.pack)
+app.command()(keeping.unpack)
 app.command("models", short_help="Networks of our own, or any one: parameters, multiply-adds, stages.", **described)(
     known.models
 )

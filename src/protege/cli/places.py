@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from pydantic import ValidationError
 
+from protege.cli.completion import known_runs
 from protege.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ MovedOption = Annotated[
     str | None,
     typer.Option("--data", help="where the run's data are now, e.g. folder:PATH; they must be the same ones"),
 ]
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="id, beginning or end of an id, or folder")]
+RunArgument = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="id, beginning or end of an id, or folder", autocompletion=known_runs),
+]
 
 
 def place_of(**fields: Any) -> Place:

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from protege.errors import RunError
 from protege.runs.display import headed, out, table_of
 
 if TYPE_CHECKING:
     from protege.data import Description
     from protege.methods.catalogue import Card
     from protege.models.measure import Description as Counts
-    from protege.runs import Run
 
 
 def scores_table(name: str, scores: Mapping[str, Any]) -> Table:
@@ -51,32 +49,6 @@ def _number(value: float | None, times: float, unit: str) -> str:
     if value is None:
         return "-"
     return f"{times * value:.2f} {unit}".strip() if times > 1 else f"{value:.4f}"
-
-
-def row_of(run: Run) -> dict[str, Any]:
-    try:
-        record = run.record()
-        result = run.result() if run.finished else {}
-        config = record["config"]
-        done = len(run.metrics())
-        return {
-            "id": run.id,
-            "data": record["data"]["name"],
-            "model": config["model"]["name"],
-            "method": config["method"]["name"],
-            "seed": config["seed"],
-            "teachers": [identity.split(":", 2)[1] for identity in record["teachers"]],
-            "state": "finished" if run.finished else f"epoch {done} of {config['optim']['epochs']}",
-            "heldout_accuracy": result.get("heldout_accuracy"),
-            "parameters": result.get("parameters"),
-            "seconds": result.get("seconds"),
-            "path": str(run.path),
-        }
-    except RunError:
-        return {
-            "id": run.id, "data": "-", "model": "-", "method": "-", "seed": "-", "teachers": [], "state": "damaged",
-            "heldout_accuracy": None, "parameters": None, "seconds": None, "path": str(run.path),
-        }  # fmt: skip
 
 
 def curve(metrics: list[dict[str, Any]]) -> Table:

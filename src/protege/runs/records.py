@@ -280,6 +280,33 @@ class Commands(_Part):
     commands: list[str]
 
 
+class Known(_Part):
+    id: str
+
+
+class Counted(_Part):
+    """Of findings.json: which runs a study counts."""
+
+    runs: list[Known]
+
+
+class PackedFile(_Part):
+    """A file of a pack, by its path from the folder of the runs."""
+
+    name: Annotated[str, Field(min_length=1, max_length=250)]
+    size: Count
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Pack(_Part):
+    """pack.json, the first member of a pack."""
+
+    format: Literal[1]
+    runs: Annotated[list[str], Field(min_length=1, max_length=10_000)]
+    files: Annotated[list[PackedFile], Field(max_length=1_000_000)]
+    ledger: list[Reading]
+
+
 class Header(_Part):
     """Of a weights file of ours."""
 

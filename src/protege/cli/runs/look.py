@@ -1,4 +1,4 @@
-"""Looking at runs: `protege list`, `show` and `evaluate`."""
+"""Looking at a run: `protege show` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from protege.cli.places import (
     ThreadsOption,
     place_of,
 )
-from protege.cli.tables import curve, row_of, scores_table
-from protege.runs.display import headed, out, table_of
+from protege.cli.runs.listing import row_of
+from protege.cli.tables import curve, scores_table
+from protege.runs.display import headed, out
 
 
 def evaluate(
@@ -55,37 +56,6 @@ def evaluate(
         return
     out.print(scores_table(found.id, scores))
     out.print(f"in {found.evaluations / (scores['split'] + '.json')}", style="dim", soft_wrap=True)
-
-
-def list_runs(runs: RunsOption = Path("runs"), as_json: JsonOption = False) -> None:
-    """All runs of a folder: what they are, how far they are, how good."""
-    from protege.runs import every
-
-    rows = [row_of(run) for run in every(runs)]
-    if as_json:
-        print(json.dumps(rows))
-        return
-    if not rows:
-        out.print(
-            f"No runs in {runs} yet. `protege demo` makes some; `protege train --help` says how to make your own."
-        )
-        return
-    table = table_of(
-        f"{len(rows)} runs in {runs}", "run", "data", "seed", "taught by", "state", "held-out %", "parameters"
-    )
-    for row in rows:
-        accuracy = "-" if row["heldout_accuracy"] is None else f"{100 * row['heldout_accuracy']:.2f}"
-        parameters = "-" if row["parameters"] is None else f"{row['parameters']:,}"
-        table.add_row(
-            row["id"],
-            row["data"],
-            str(row["seed"]),
-            ", ".join(row["teachers"]) or "-",
-            row["state"],
-            accuracy,
-            parameters,
-        )
-    out.print(table)
 
 
 def show(run: RunArgument, runs: RunsOption = Path("runs"), as_json: JsonOption = False) -> None:
