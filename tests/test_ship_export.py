@@ -19,7 +19,7 @@ from protege.evaluate import predict, predictor_of
 from protege.runs import Run
 from protege.runs.config import Place
 from protege.ship import load
-from protege.ship.export import Exported, export
+from protege.ship.export import Exported, export, folder_of
 from protege.ship.formats.build import Wanted
 
 CHECKED = {"onnx": "onnxruntime", "pt2": "torch"}
@@ -156,6 +156,13 @@ def test_a_card_holds_accuracy_with_its_interval_and_the_input(exported: Callabl
     text = (made.path.parent / "card.md").read_text()
     assert "minus mean" in text
     assert found["latency"] is None  # only where it was asked for
+
+
+def test_no_kind_of_file_takes_the_place_of_another(run: Run) -> None:
+    kinds = [(Wanted(), "final"), (Wanted(), "best"), (Wanted(raw=True), "final"), (Wanted(precision="int8"), "final")]
+    assert [folder_of(run, wanted, which).name for wanted, which in kinds] == [
+        "onnx-fp32", "onnx-fp32-best", "onnx-fp32-raw", "onnx-int8",
+    ]  # fmt: skip
 
 
 def test_a_pt2_in_whole_numbers_is_refused_with_what_to_do(run: Run) -> None:

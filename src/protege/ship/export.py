@@ -67,7 +67,7 @@ def export(
     about = about_precision(runtime.about, wanted)
     if splits.heldout is not None:
         about = replace(about, temperature=fit_temperature(torch.from_numpy(before), judges.labels))
-    folder = out or run.path / "export" / "-".join([wanted.format, wanted.precision, *(["raw"] if wanted.raw else [])])
+    folder = out or folder_of(run, wanted, which)
     path = folder / f"model{ENDINGS[wanted.format]}"
     say(f"writing {path}")
     stored = write(student, about, wanted, lambda: calibration_batches(splits, wanted.calibration_images), path)
@@ -77,6 +77,12 @@ def export(
     latency = latency_of(path, run, which) if timed else None
     card.write(card.facts(run, which, about, wanted, made, student, shipped.name, latency), folder, path)
     return made
+
+
+def folder_of(run: Run, wanted: Wanted, which: str) -> Path:
+    """In the run's own, one for each kind of file, so that none takes the place of another."""
+    kind = [wanted.format, wanted.precision, "raw" if wanted.raw else "", "best" if which == "best" else ""]
+    return run.path / "export" / "-".join(filter(None, kind))
 
 
 def latency_of(path: Path, run: Run, which: str) -> Measured:
