@@ -70,8 +70,7 @@ class RayLauncher:
         return MOST - len(self._tasks)
 
     def take(self, jobs: Sequence[Job]) -> None:
-        if self._ray is None:
-            self._join()
+        ray = self._ray or self._join()
         for job in jobs:
             takes = self._options.takes(job, self._gpus)
             threads = job.place.threads or int(takes["num_cpus"])
@@ -79,7 +78,7 @@ class RayLauncher:
             for old in (begun, reply):
                 old.unlink(missing_ok=True)
             write(job_file, job.model_copy(update={"place": job.place.model_copy(update={"threads": threads})}))
-            remote = self._ray.remote(_do).options(name=job.label or job.run, max_retries=0, **takes)
+            remote = ray.remote(_do).options(name=job.label or job.run, max_retries=0, **takes)
             self._tasks[remote.remote(str(job_file), str(begun), str(reply))] = (self._slots, job)
             self._waiting[begun.stem] = (self._slots, job)
             self._slots += 1
@@ -104,7 +103,7 @@ class RayLauncher:
 
     # ---- the cluster ----
 
-    def _join(self) -> None:
+    def _join(self) -> Any:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # its daemons would speak in the middle of our answers
         ray = need("ray", "ray", "a cluster of Ray")
@@ -129,6 +128,7 @@ class RayLauncher:
         has = ray.cluster_resources()
         what = f"{has.get('CPU', 0):g} CPUs and {has.get('GPU', 0):g} GPUs"
         self._say(f"Ray: {len(nodes)} node{'' if len(nodes) == 1 else 's'} with {what}")
+        return ray
 
     def _refuse_what_is_not_shared(self, nodes: Sequence[dict[str, Any]]) -> None:
         """Now, with one line, and not as a failure of every run on that node."""
