@@ -117,8 +117,9 @@ class RayLauncher:
                 include_dashboard=None if address else False,
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
+            found = f"There is no Ray cluster at --ray.address {address}" if address else "Ray cannot be started here"
             raise RunError(
-                f"There is no Ray cluster at --ray.address {address}: {error} Start one with `ray start --head`."
+                f"{found}: {error} Start one with `ray start --head`, and say --ray.address auto."
             ) from error
         self._ray = ray
         self._gpus = 1.0 if ray.cluster_resources().get("GPU", 0) else 0.0
