@@ -37,6 +37,7 @@ def test_what_another_beats_in_accuracy_and_every_price_is_named_and_how_surely(
     assert words.text.startswith(
         "For a budget of size, bytes, ship (test accuracy in %): from 80 alone (70.58 ± 0.63, n 3); from 90 kd ("
     )
+    assert "multiply-adds, ship (test accuracy in %): from 10,000 alone" in words.text.replace(" an image", "")
     assert "For a budget of latency, ms, ship (test accuracy in %): from 1 alone (" in words.text
     assert "every price: dkd by kd (within the intervals)." in words.text
     names = [column.name for column in table.columns]

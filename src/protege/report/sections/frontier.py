@@ -104,8 +104,12 @@ def _sentence(
 def _by_budget(name: str, label: str, offers: Sequence[Offer]) -> str:
     """What to ship from which budget on: the best of those that fit."""
     edge = sorted(_edge(name, offers), key=lambda one: one.prices[name])
-    steps = [f"from {one.prices[name]:,.4g} {one.network.label} ({with_n(one.accuracy)})" for one in edge]
+    steps = [f"from {_amount(one.prices[name])} {one.network.label} ({with_n(one.accuracy)})" for one in edge]
     return f"For a budget of {label}, ship (test accuracy in %): {'; '.join(steps)}."
+
+
+def _amount(price: float) -> str:
+    return f"{price:,.0f}" if price >= 1000 else f"{price:.4g}"
 
 
 def _edge(name: str, offers: Sequence[Offer]) -> list[Offer]:
@@ -128,7 +132,7 @@ def _drawing(name: str, label: str, offers: Sequence[Offer]) -> Markup:
             spread=(one.accuracy.interval.high - one.accuracy.mean) if one.accuracy.interval else None,
             before=None,
             style=one.network.style,
-            tooltip=f"{one.network.label}: {with_n(one.accuracy)} %, {label} {one.prices[name]:,.4g}",
+            tooltip=f"{one.network.label}: {with_n(one.accuracy)} %, {label} {_amount(one.prices[name])}",
             hollow=one not in edge,
         )
         for one in known
