@@ -104,18 +104,20 @@ def test_alternating_flips_have_the_same_numbered_views_to_remember() -> None:
 
 def test_biases_of_norms_go_faster_and_decay_as_before() -> None:
     """By hand: a gradient of nothing leaves the decay, rate x decay x weight, the same for both kinds."""
-    learner = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
-    nn.init.constant_(learner[1].bias, 2.0)
-    nn.init.constant_(learner[0].bias, 2.0)
+    layer, norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+    learner = nn.Sequential(layer, norm)
+    assert layer.bias is not None
+    for bias in (layer.bias, norm.bias):
+        nn.init.constant_(bias, 2.0)
     config = check_run({"optim": {"norm_bias_lr": 64, "weight_decay": 0.01, "momentum": 0}}).optim
     optimizer = build_optimizer(learner, config)
     set_learning_rate(optimizer, 0.5)
     for parameter in learner.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    learner[1].bias.grad = torch.ones(4)
+    norm.bias.grad = torch.ones(4)
     optimizer.step()
-    assert learner[0].bias.tolist() == pytest.approx([2 - 0.5 * 0.01 * 2] * 4)
-    assert learner[1].bias.tolist() == pytest.approx([2 - 0.5 * 64 - 0.5 * 0.01 * 2] * 4)
+    assert layer.bias.tolist() == pytest.approx([2 - 0.5 * 0.01 * 2] * 4)
+    assert norm.bias.tolist() == pytest.approx([2 - 0.5 * 64 - 0.5 * 0.01 * 2] * 4)
 
 
 def test_a_look_ahead_takes_weights_and_mean_to_the_same_place() -> None:

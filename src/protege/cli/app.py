@@ -96,12 +96,13 @@ def demo(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     quiet: QuietOption = False,
+    full: Annotated[bool, typer.Option("--full", help="train the teacher as well, some minutes more")] = False,
 ) -> None:
-    """A teacher, a student alone and the same student taught, on bundled images, in minutes; ends with an honest comparison."""
+    """Students alone and taught, on bundled images, in a minute and a half: an honest comparison, and a file for a device."""
     place = place_of(runs=runs, device=device, threads=threads, quiet=quiet)
     from protege.cli.demo import demonstrate
 
-    demonstrate(place, out)
+    demonstrate(place, out, full)
 
 
 described = {"context_settings": DESCRIBED, "add_help_option": False}

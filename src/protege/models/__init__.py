@@ -184,6 +184,7 @@ MODELS: dict[str, Architecture] = {
     "vgg13": _vgg(2, 2, 2, 2, 2),
     "vgg16": _vgg(2, 2, 3, 3, 3),
     "vgg19": _vgg(2, 2, 4, 4, 4),
+    "quick_tiny": _quick(16, 32, 32),
     "quick_small": _quick(32, 96, 96),
     "quick": _quick(64, 256, 256),
     "quick_wide": _quick(128, 384, 384),
