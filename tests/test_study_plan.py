@@ -13,7 +13,7 @@ from protege.runs import Run, write_json
 from protege.runs.config import Place, check_run
 from protege.study.conduct.jobs import jobs, known_runs, left, progress
 from protege.study.conduct.probing import without_its_start
-from protege.study.findings.summaries import grids
+from protege.study.findings.summaries import grids, smaller
 from protege.study.question.load import study_of
 from protege.study.question.plan import Plan, PlannedRun, warnings_before
 
@@ -264,3 +264,15 @@ def test_what_a_run_takes_is_tried_without_the_start_that_is_not_there_yet(runs:
     plan = planned(runs, arms=CHAIN)
     tried = [without_its_start(run) for run in known_runs(plan) if run.start]
     assert all(one.model.weights is None and one.compress is None for one in tried)
+
+
+def test_how_an_arm_was_made_smaller_is_said_in_words(runs: Path) -> None:
+    few = {"method": "supervised", "init": "half", "compress": {"weights": 4, "activations": 8}}
+    plan = planned(runs, arms=CHAIN | {"few": few})
+    said = {cell.key: smaller(cell.configurations[0]) for cell in plan.cells}
+    assert said == {
+        "alone": "",
+        "half": "begun from alone, pruned to 0.5 of its multiply-adds",
+        "quarter": "begun from half, pruned to 0.5 of its multiply-adds",
+        "few": "begun from half, weights of 4 bits, activations of 8 bits",
+    }

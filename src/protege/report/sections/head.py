@@ -77,7 +77,8 @@ def _described(cell: Cell, several: Sequence[Cell]) -> str:
     taught = f" taught by {_few(teachers)}" if teachers else ""
     said = f" ({', '.join(fields)})" if fields else ""
     chosen = f", chosen among {cell.configurations}" if cell.configurations > 1 and cell.method else ""
-    return f"{_few(models)}{taught}, {named}{said}{chosen}"
+    smaller = f"; {cell.smaller}" if cell.smaller else ""
+    return f"{_few(models)}{taught}, {named}{said}{chosen}{smaller}"
 
 
 def _few(names: Sequence[str]) -> str:

@@ -113,6 +113,7 @@ class Cell(Part):
         description="the method as reported, every field; None while nothing is chosen"
     )
     student: NetworkFacts
+    smaller: str = Field(default="", description="from which arm's weights it began, and what was taken away, in words")
     teacher: str | None = Field(description="key of the teacher that taught it; None for a student alone")
     reference: str | None = Field(
         description="key of the teacher with which agreement and KL compare, students alone too"

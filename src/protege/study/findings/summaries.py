@@ -28,7 +28,7 @@ from protege.study.findings.record import (
 )
 from protege.study.findings.rows import WHICH, by_seed, heldout_value, test_value
 from protege.study.question.arms import Cell as PlannedCell
-from protege.study.question.arms import cell_key, cell_label, teacher_config
+from protege.study.question.arms import Configuration, cell_key, cell_label, teacher_config
 from protege.study.question.measures import MEASURES, scores
 from protege.study.question.plan import Plan
 
@@ -86,6 +86,7 @@ def _cell(plan: Plan, cell: PlannedCell, rows: list[RunRow], classes: int, size:
         values=chosen.values if chosen else {},
         method=chosen.config.method.model_dump(mode="json") if chosen else None,
         student=network_facts(shown.config.model, classes, size),
+        smaller=smaller(shown),
         teacher=" + ".join(shown.teachers) or None,
         reference=" + ".join(shown.teachers or cell.reference) or None,
         alone=cell.alone,
@@ -97,6 +98,18 @@ def _cell(plan: Plan, cell: PlannedCell, rows: list[RunRow], classes: int, size:
         test=test_summaries(done),
         seconds=_mean_seconds(done),
     )
+
+
+def smaller(shown: Configuration) -> str:
+    """`begun from half, pruned to 0.5 of its multiply-adds`."""
+    compress, said = shown.config.compress, [f"begun from {shown.init}"] if shown.init else []
+    if compress and compress.prune:
+        said.append(f"pruned to {compress.prune:g} of its multiply-adds")
+    if compress and compress.weights:
+        said.append(f"weights of {compress.weights} bits")
+    if compress and compress.activations:
+        said.append(f"activations of {compress.activations} bits")
+    return ", ".join(said)
 
 
 def _label(cell: PlannedCell) -> str:
