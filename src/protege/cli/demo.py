@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from protege import runs, stats
-from protege.data.sources.bundled import test_photo
+from protege.data.sources.bundled import photo_of_test_image
 from protege.errors import MissingExtra, RunError, Stopped
 from protege.launch.jobs import Job
 from protege.launch.launcher import run_jobs
@@ -210,7 +210,7 @@ def _weighed(made: Exported, place: Place) -> str:
 
 def _photo(file: Path) -> tuple[Path, str]:
     """A test image as a picture to try `protege predict` on; the evaluation has opened it before."""
-    picture, label = test_photo(0)
+    picture, label = photo_of_test_image(0)
     with runs.whole(file) as partial:
         picture.save(partial, "PNG")
     return file, label

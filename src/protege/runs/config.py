@@ -99,7 +99,8 @@ class OptimConfig(Described):
         gt=0,
         lt=1,
         exclude_if=not_given,
-        description="every 5 steps the weights go back to their running mean, which follows ever more slowly: its decay a step at the end",
+        description="every 5 steps, and at the end, the weights go back to their running mean, which follows ever more slowly: "
+        "its decay a step at the end",
     )
     precision: Literal["fp32", "bf16", "auto"] = Field(
         default="auto",

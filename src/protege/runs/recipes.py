@@ -22,7 +22,7 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "fast-teacher": Recipe(
-        "a good teacher for CIFAR in tens of minutes: a wide, short network after Jordan 2024 (arXiv:2404.00498)",
+        "a wide, short network that learns CIFAR in few epochs, after Jordan 2024 (arXiv:2404.00498)",
         {
             "model.name": "quick",
             "model.dirac": True,

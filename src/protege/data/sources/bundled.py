@@ -59,7 +59,7 @@ def read_index(place: Traversable) -> dict[str, Any]:
         raise DataError(f"{place / 'index.json'} is missing or damaged ({error}). Install protege again.") from error
 
 
-def test_photo(number: int) -> tuple[Image.Image, str]:
+def photo_of_test_image(number: int) -> tuple[Image.Image, str]:
     """One test image as a picture, and its class: to try a network on, not to judge it by."""
     place = bundled_folder()
     part = read_index(place)["test"]
