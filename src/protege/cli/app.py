@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from protege.cli import known
-from protege.cli.bench import bench
+from protege.cli.bench import bench, doctor
 from protege.cli.completion import Describing
 from protege.cli.places import DESCRIBED, DeviceOption, QuietOption, RunsOption, ThreadsOption, place_of
 from protege.cli.report import look as look_inside
@@ -125,6 +125,7 @@ app.command()(export)
 app.command()(measure)
 app.command()(choose)
 app.command()(demo)
+app.command()(doctor)
 app.add_typer(study_commands, name="study")
 app.command()(report)
 app.command()(bench)

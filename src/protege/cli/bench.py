@@ -1,13 +1,17 @@
-"""`protege bench`: training speed of one's own pair, ours against a plain loop."""
+"""How quick it is here, and what works: `protege bench`, training speed of one's own pair, and `protege doctor`."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from protege.cli.places import JsonOption, RunsOption
 from protege.errors import ConfigError, suggest
+from protege.runs.display import out, table_of
 
 if TYPE_CHECKING:
     from protege.train.bench.variants import What
@@ -86,3 +90,20 @@ def refuse_unknown(names: list[str]) -> None:
 
     for name in names:
         check(ModelConfig(name=name))
+
+
+def doctor(runs: RunsOption = Path("runs"), as_json: JsonOption = False) -> None:
+    """What works here, tried: folder, locks, disk, PyTorch, GPUs, SLURM, extras. Exit code 1 where something needed is broken."""
+    from protege.launch.trials import examined
+
+    found = list(examined(runs))
+    broken = [finding.what for finding in found if finding.works == "no"]
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in found]))
+    else:
+        table = table_of("what works here", "", "works", "found", "what it means")
+        for finding in found:
+            table.add_row(finding.what, finding.works, finding.found, finding.means)
+        out.print(table)
+        out.print(f"broken: {', '.join(broken)}" if broken else "Nothing that training needs is broken.", style="bold")
+    raise typer.Exit(1 if broken else 0)

@@ -76,6 +76,9 @@ def train(
     ] = None,
     count: Annotated[int, typer.Option("--trials", min=2, help="configurations that `--search` tries")] = 8,
     wait: Annotated[bool, typer.Option("--wait", help="wait for another process on the same run")] = False,
+    regroup: Annotated[
+        bool, typer.Option("--regroup", help="go on with another number of processes: the last bits differ")
+    ] = False,
     quiet: QuietOption = False,
     on: OnOption = "local",
     detach: DetachOption = False,
@@ -101,6 +104,7 @@ def train(
         threads=threads,
         checkpoint_seconds=checkpoint_seconds,
         wait=wait,
+        regroup=regroup,
         quiet=quiet,
         compile=compiled,
         memory_dir=memory_dir,
@@ -110,9 +114,12 @@ def train(
         _search(given, config, axes, count, place, where, as_json)
         return
     if where.on == "local":
+        from protege.runs.process.ranks import joined, present
         from protege.train import train as train_run
 
-        run = train_run(config, place)
+        with joined(place) as here:
+            trained = train_run(config, here)
+            run = trained if present().first else None  # of several processes one tells of it
     else:
         run = _elsewhere(config, place, where, detach)
     if run is None:

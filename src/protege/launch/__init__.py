@@ -9,4 +9,5 @@ where     which of them, as options say it
 single    one run that is made elsewhere
 worker    the process that does jobs, one or one after another
 probe     what a run will take, from a few of its steps
+trials    what works here, found out by doing it
 """

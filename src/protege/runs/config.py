@@ -382,6 +382,10 @@ class Place(Described):
         default=None, ge=1, description="epochs after which it rests, with a checkpoint (else it is trained to the end)"
     )
     wait: bool = Field(default=False, description="wait for another process on the same run instead of refusing")
+    regroup: bool = Field(
+        default=False,
+        description="go on with another number of processes than the run began with: its last bits differ",
+    )
     quiet: bool = Field(default=False, description="no progress display")
 
     @property

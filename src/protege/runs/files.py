@@ -26,7 +26,7 @@ Tensors = dict[str, "Tensor"]
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A path to write to that becomes `path` only when all of it is on the disk."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = partial_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
@@ -48,6 +48,23 @@ def whole(path: Path) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def partial_of(path: Path) -> Path:
+    """A name beside it that no other process writes to, on this node or another one."""
+    return path.with_name(f"{path.name}.{os.uname().nodename}.{os.getpid()}.partial")
+
+
+def unless_there(partial: Path, path: Path) -> None:
+    """What is whole becomes `path`, but where another process was first, its file stays. (Without links, the last one's does.)"""
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        pass
+    except OSError:
+        partial.replace(path)
+        return
+    partial.unlink()
 
 
 def _disk_is_full(error: Exception) -> bool:

@@ -96,6 +96,7 @@ class RunRecord(_Part):
     teachers: list[Identity]
     device: str
     threads: Annotated[int, Field(ge=1, le=1 << 16)]
+    processes: NotRequired[Annotated[int, Field(ge=1, le=1 << 16)]]
     command: str
     environment: Environment
     code: NotRequired[str]

@@ -24,6 +24,7 @@ from pydantic import TypeAdapter
 
 from protege.data.files import content_of
 from protege.data.places import cache_folder
+from protege.runs.files import partial_of, unless_there
 
 CLEARLY = 0.9  # of the first candidate's time
 ROUNDS, FEWEST = 5, 3
@@ -137,10 +138,10 @@ def agreed(folder: Path, what: str, trial: Callable[[], Choice]) -> Choice:
             return choice
         choice = trial()
         with contextlib.suppress(OSError):
-            partial = file.with_suffix(".partial")
+            partial = partial_of(file)
             partial.write_text(json.dumps({"what": what, "choice": asdict(choice)}, indent=1))
-            partial.replace(file)
-    return choice
+            unless_there(partial, file)
+        return known(folder, what) or choice  # another's, where there are no locks and it was first
 
 
 def known(folder: Path, what: str) -> Choice | None:
@@ -207,6 +208,6 @@ def _remember(key: str, value: dict[str, object]) -> None:
     """Two processes at once may each lose the other's line, which is then measured again."""
     with contextlib.suppress(OSError):
         _file().parent.mkdir(parents=True, exist_ok=True)
-        partial = _file().with_name(f"tuning.json.{os.getpid()}.partial")
+        partial = partial_of(_file())
         partial.write_text(json.dumps({**_known(), key: value}, indent=1))
         partial.replace(_file())

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from protege.errors import ConfigError, DataError, ModelError, NotEnoughSpace, RunError
+from protege.runs.process.ranks import Ranks
 from protege.teacher.memory_files import PAGE, Checksum, Files, Integers, Words
 from protege.teacher.memory_folder import ABOUT, KEY_LENGTH, allocated, storing, take_into_use, write_about
 
@@ -260,6 +261,39 @@ def _refuse(logits: Tensor, indices: Integers, numbers: Integers) -> None:
     raise ConfigError(f"The teacher's largest logit {where} is {largest:g}, but fp16 ends at 65504. Remember in fp32.")
 
 
+# ---- of several processes ----
+
+
+class OneForAll:
+    """A memory that the first of several processes keeps for all: what it finds and stores, the others are told."""
+
+    _memory: Memory  # of the first
+
+    def __init__(self, open_memory: Callable[[], Memory], ranks: Ranks) -> None:
+        self._ranks, self._opened = ranks, contextlib.ExitStack()
+
+        def opened() -> Extent:
+            self._memory = self._opened.enter_context(open_memory())
+            return self._memory.extent
+
+        self.extent = ranks.from_first(opened)
+
+    def recall(self, indices: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        return self._ranks.from_first(lambda: self._memory.recall(indices, numbers))
+
+    def store(self, indices: Tensor, numbers: Tensor, logits: Tensor) -> Tensor:
+        return self._ranks.from_first(lambda: self._memory.store(indices, numbers, logits))
+
+    def count_known(self) -> int:
+        return self._ranks.from_first(lambda: self._memory.count_known())  # noqa: PLW0108 (others have none)
+
+    def close(self) -> None:
+        self._opened.close()
+
+
+Kept = Memory | OneForAll
+
+
 # ---- every (image, view) of a chunk ----
 
 
@@ -271,7 +305,7 @@ class Answers:
     asked: int
 
 
-def answers(memory: Memory, indices: Tensor, numbers: Tensor, ask: Ask, batch_size: int) -> Answers:
+def answers(memory: Kept, indices: Tensor, numbers: Tensor, ask: Ask, batch_size: int) -> Answers:
     """Recall what is known, ask for the rest and store it, batch by batch.
 
     `ask` gets positions in this chunk, always `batch_size` of them: the last batch is filled up with its first. A network's

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protege.errors import RunError
+from protege.runs.files import partial_of, unless_there
 
 PLACES, ROWS = "places.bin", "rows.bin"
 PAGE = 4096
@@ -127,9 +128,9 @@ class Files:
     def _created(self) -> tuple[int, int]:
         self.places_file.parent.mkdir(parents=True, exist_ok=True)
         self.rows_file.touch()
-        partial = self.places_file.with_name(f"{self.places_file.name}.partial")
+        partial = partial_of(self.places_file)
         partial.write_bytes(self._title.ljust(PAGE, b"\0"))
-        partial.replace(self.places_file)
+        unless_there(partial, self.places_file)  # where there are no locks, another may have been first
         opened = self.attach()
         assert opened
         return opened

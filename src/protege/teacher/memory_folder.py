@@ -17,6 +17,7 @@ import numpy as np
 
 from protege.data.files import content_of, is_folder, opened
 from protege.errors import RunError, suggest
+from protege.runs.files import partial_of
 from protege.runs.locking import flock
 from protege.runs.records import MemoryRecord, record_of
 from protege.teacher.memory_files import PAGE, PLACES
@@ -135,7 +136,7 @@ def write_about(folder: Path, described: Mapping[str, Any]) -> None:
     if _read_about(path) == described:
         os.utime(path)
         return
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = partial_of(path)
     try:
         with partial.open("w") as file:
             file.write(json.dumps(described, indent=2) + "\n")

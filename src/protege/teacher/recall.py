@@ -19,8 +19,9 @@ from protege.methods.base import Outputs
 from protege.runs.config import Place, RunConfig
 from protege.runs.hardware import device_of, fp32_on
 from protege.runs.process import compute_alike
+from protege.runs.process.ranks import ALONE, Ranks, present
 from protege.teacher import speaking
-from protege.teacher.memory import Memory, answers
+from protege.teacher.memory import Kept, Memory, OneForAll, answers
 from protege.teacher.memory_folder import allocated
 from protege.teacher.seen import refuse_any_leak
 from protege.teacher.sources import identify
@@ -37,13 +38,14 @@ Between = Callable[[int], None]  # called before every batch that a network look
 
 @dataclass
 class Remembered:
-    """The voices of a teacher with a memory each, for one run's images and views."""
+    """The voices of a teacher with a memory each, for one run's images and views. Of several processes each asks its share."""
 
     teacher: Teacher
-    memories: list[Memory]
+    memories: list[Kept]
     views: Views
     images: Images
     seed: int
+    ranks: Ranks = ALONE
     asked: int = 0  # images that a network had to look at
 
     @property
@@ -94,17 +96,17 @@ class Remembered:
         ]
 
     def _listen_to(
-        self, voice: Voice, memory: Memory, positions: Tensor, numbers: Tensor, render: Render, between: Between
+        self, voice: Voice, memory: Kept, positions: Tensor, numbers: Tensor, render: Render, between: Between
     ) -> Tensor:
         @torch.inference_mode()
         def tell(places: Tensor) -> Tensor:
             between(len(places))
-            return ask(voice, render(places.to(positions.device))).logits.cpu()
+            mine = places[self.ranks.part(len(places))].to(positions.device)
+            return self.ranks.gathered(ask(voice, render(mine)).logits, len(places)).cpu()
 
         indices = self.images.indices[positions].cpu()
-        found = answers(
-            memory, indices, numbers.cpu(), tell, at_a_time(ASKED_TOGETHER[self.device.type], self.views.image_size)
-        )
+        together = self.ranks.count * at_a_time(ASKED_TOGETHER[self.device.type], self.views.image_size)
+        found = answers(memory, indices, numbers.cpu(), tell, together)
         self.asked += found.asked
         return found.logits.to(self.device)
 
@@ -132,8 +134,10 @@ def remembered(
         limit_bytes=limit,
         say=say,
     )
-    memories = [open_memory(_about(voice, config, splits, views)) for voice in taught_by.voices]
-    kept = Remembered(taught_by, memories, views, images, config.seed)
+    ranks = present()
+    openings = [partial(open_memory, _about(voice, config, splits, views)) for voice in taught_by.voices]
+    memories = [opening() if ranks.alone else OneForAll(opening, ranks) for opening in openings]
+    kept = Remembered(taught_by, memories, views, images, config.seed, ranks)
     if (wanted := kept.bytes_to_come(config.optim.epochs)) > WORTH_SAYING:
         say(
             f"what the teacher says will take up to {wanted / 1e9:.1f} GB in {place.memory}, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,7 @@ from protege import runs
 from protege.data.base import Splits, at_a_time
 from protege.data.outside.consent import recorded
 from protege.errors import ModelError, RunError
-from protege.methods.base import Classifier, Outputs, Shapes
+from protege.methods.base import Classifier, Outputs, Shapes, at_least_float32
 from protege.models import build
 from protege.models.compression import compress
 from protege.models.cutting import shape_like
@@ -24,6 +25,7 @@ from protege.models.folding import fold_batchnorm
 from protege.models.network import Network, load_weights, wrap
 from protege.models.probing import probe
 from protege.runs.config import digest
+from protege.runs.process.ranks import present
 from protege.runs.tuning import Choice, agreed, quickest
 from protege.teacher.sources import Source
 from protege.views import normalise
@@ -72,8 +74,8 @@ def ask(voice: Voice, pixels: Tensor, read: tuple[str, ...] = ("logits",)) -> Ou
             logits, features = voice.network(images, read)
         else:  # no further than the deepest feature
             logits, features = torch.empty(0, device=images.device), voice.network.features(images, read)
-    kept = {name: feature.float() for name, feature in features.items()}
-    return Outputs(logits.float(), kept, classifier_of(voice.network) if "classifier" in read else None)
+    kept = {name: at_least_float32(feature) for name, feature in features.items()}
+    return Outputs(at_least_float32(logits), kept, classifier_of(voice.network) if "classifier" in read else None)
 
 
 def together(said: list[Outputs]) -> Outputs:
@@ -119,7 +121,7 @@ def load(
             voice.precision = precision
     elif images_ahead >= WORTH_TUNING:
         for voice in voices:
-            voice.precision = _agreed(voice, splits, device, folder)
+            voice.precision = present().from_first(partial(_agreed, voice, splits, device, folder))
     return Teacher(voices)
 
 
@@ -191,7 +193,7 @@ def never_round_the_last_layer(network: Network) -> None:
 
     def whole(input: Tensor) -> Tensor:  # noqa: A002 (as torch names it)
         with torch.autocast(input.device.type, enabled=False):
-            return plain(input.float())
+            return plain(at_least_float32(input))
 
     layer.forward = whole
 

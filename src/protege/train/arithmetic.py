@@ -16,6 +16,7 @@ from protege import runs
 from protege.errors import ProtegeError, RunError
 from protege.models.network import Network, Reader
 from protege.runs.config import Described, Place, RunConfig
+from protege.runs.process.ranks import present
 from protege.runs.tuning import Choice, agreed, known, now, quickest
 from protege.teacher.speaking import Precision
 
@@ -62,7 +63,7 @@ def choose(config: RunConfig, student: Network, batch: Examples, batches_ahead: 
         choice = _agreed_precision(config, student, batch, place, worth)
         precision, seconds = ("bf16" if choice.name == "bf16" else "fp32"), choice.seconds
     execution: Execution = "compiled" if place.compile else "eager"
-    if config.method.cohort > 1:
+    if config.method.cohort > 1 or not present().alone:
         execution = "eager"
     elif place.compile is None and worth:
         execution = quickest_execution(config, student, batch, precision, batches_ahead, say)

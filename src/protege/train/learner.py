@@ -21,6 +21,7 @@ from protege.models.freezing import freeze
 from protege.models.initialisation import first_convolution, whiten
 from protege.models.network import Network, Reader, refuse_other_classes, wrap
 from protege.runs.config import RunConfig
+from protege.runs.process.ranks import ALONE
 from protege.teacher import speaking
 from protege.train.arithmetic import Chosen, Reading, compiled
 from protege.train.together import Together
@@ -54,6 +55,7 @@ class Learner(nn.Module):
         self.student = student
         self.peers = nn.ModuleList(peers)
         self.adapters = adapters
+        self.ranks = ALONE
         self._together: dict[nn.Module, Together] = {}
         self.compiled: Reading | None = None  # the student's forward pass
         self.compiled_for: torch.Size | None = None  # a smaller last batch is not worth a graph of its own
@@ -81,16 +83,20 @@ class Learner(nn.Module):
         shapes = speaking.shapes_of(cohort[0], size, splits.images)
         return cls(cohort[0], cohort[1:], config.method.adapters(shapes, taught_by))
 
-    def outputs(self, images: Tensor, read: tuple[str, ...]) -> Outputs:
+    def outputs(self, images: Tensor, read: tuple[str, ...], batch: int) -> Outputs:
+        """What the student and its peers say of a batch of so many images."""
         if self.compiled is not None and images.shape == self.compiled_for and not self.peers:
             logits, features = self.compiled(images)
             return Outputs(logits, features, speaking.classifier_of(self.student) if "classifier" in read else None)
-        members = [self._one(network, images, read) for network in (self.student, *self.peers)]
+        members = [self._one(network, images, read, batch) for network in (self.student, *self.peers)]
         if len(members) > 1:
             members[0].members = tuple(members)
         return members[0]
 
-    def _one(self, network: nn.Module, images: Tensor, read: tuple[str, ...]) -> Outputs:
+    def complete_gradients(self) -> None:
+        """Before the weights move: by what other processes found, where there are others."""
+
+    def _one(self, network: nn.Module, images: Tensor, read: tuple[str, ...], batch: int) -> Outputs:
         assert isinstance(network, Network)
         if network not in self._together or self._together[network].device != images.device:
             self._together[network] = Together(network, images.device)

@@ -11,8 +11,10 @@ from torch import Tensor
 from protege.data.base import Images
 from protege.methods.base import Batch, Outputs, nobody
 from protege.runs.config import OptimConfig, RunConfig
+from protege.runs.process.ranks import ALONE, Ranks
 from protege.teacher import recall
 from protege.teacher.speaking import Teacher
+from protege.train.slices import gathered
 from protege.views import Views, order
 
 
@@ -65,7 +67,7 @@ class Rhythm:
 
 @dataclass(frozen=True)
 class Shown:
-    """One batch as the networks see it, not yet normalised."""
+    """One batch as the networks see it, not yet normalised; of several processes each has the pixels of its own slice."""
 
     pixels: Tensor
     batch: Batch
@@ -84,6 +86,7 @@ class Lessons:
     device: torch.device
     teacher: Teacher | None
     between: Callable[[int], None]
+    ranks: Ranks = ALONE
     memory: recall.Remembered | None = None
 
     @property
@@ -113,9 +116,16 @@ class Lessons:
         return range(batch, min(batch + ahead, rhythm.batches))
 
     def _shown(self, positions: Tensor, epoch: int) -> Shown:
-        rendered = self.views.render(self.images, positions, self.config.seed, epoch, self.device)
+        own, batch = positions[self.ranks.part(len(positions))], len(positions)
+        rendered = self.views.render(self.images, own, self.config.seed, epoch, self.device)
         labels, indices = (kept[positions].to(self.device) for kept in (self.images.labels, self.images.indices))
-        return Shown(rendered.pixels, Batch(labels, indices, rendered.partners, rendered.share))
+        mixed = (
+            None if part is None else self.ranks.gathered(part, batch) for part in (rendered.partners, rendered.share)
+        )
+        return Shown(rendered.pixels, Batch(labels, indices, *mixed))
 
     def _live(self, shown: Shown) -> Outputs:
-        return self.teacher.ask(shown.pixels, self.config.method.wants()) if self.teacher else nobody()
+        if not self.teacher:
+            return nobody()
+        said = self.teacher.ask(shown.pixels, self.config.method.wants())
+        return gathered(said, self.ranks, len(shown.batch.labels))

@@ -29,7 +29,8 @@ from protege.runs.config import Place, RunConfig, check_run
 from protege.runs.display import TrainingDisplay
 from protege.runs.hardware import device_of
 from protege.runs.identity import known_as
-from protege.runs.process import settle, stoppable
+from protege.runs.process import begun_by, settle, stoppable
+from protege.runs.process.ranks import present
 from protege.runs.records import PrunedRecord
 from protege.teacher import recall, speaking
 from protege.teacher.seen import Seen, listed, refuse_any_leak
@@ -41,6 +42,7 @@ from protege.train.learner import Learner
 from protege.train.lessons import Lessons, Shown
 from protege.train.pruned import chosen, kept_in, sentence
 from protege.train.record import Record, described
+from protege.train.slices import DividedLearner, refuse_what_cannot_be_divided, share
 from protege.train.state import Best, State
 from protege.train.step import Step
 from protege.views import Views, normalise
@@ -70,29 +72,36 @@ def train(run: RunConfig | Mapping[str, Any], place: Place | None = None) -> run
 
     With `place.until` it may rest before its end, and goes on from there another time.
     """
-    place = place or Place()
+    place, ranks = place or Place(), present()
     config = check_run(run) if isinstance(run, Mapping) else run
+    refuse_what_cannot_be_divided(config, place, ranks)
     planned = plan(config, place)
+    ranks.agree(planned.id, "run")
     known = runs.Run(place.runs / planned.id)
-    if known.finished:
+    if ranks.from_first(lambda: known.finished):
         return known
     splits = data.load(config.data, place.data_dir)
     if splits.fingerprint != planned.data:
         raise DataError(f"{splits.name} gave other images at the second look. It must give the same ones every time.")
     inherited = refuse_any_leak(planned.sources, config, splits, place)
-    rehearsed = None if known.record_file.exists() else _rehearse(planned, splits, place)
-    begun = runs.start(place.runs, planned.id, record_of(planned, splits, place, inherited))
-    with runs.locked(begun, place.wait):
-        if is_own(config.model.name):
-            keep(config.model.name, begun.code)
-        if not begun.finished:  # the process that we waited for may have done it
+    began = ranks.from_first(known.record_file.exists)
+    rehearsed = None if began else _rehearse(planned, splits, place)
+    with contextlib.ExitStack() as held:
+
+        def begin() -> runs.Run:
+            begun = runs.start(place.runs, planned.id, record_of(planned, splits, place, inherited))
+            held.enter_context(runs.locked(begun, place.wait))
+            if is_own(config.model.name):
+                keep(config.model.name, begun.code)
+            return begun
+
+        begun = ranks.from_first(begin)
+        if not ranks.from_first(lambda: begun.finished):  # the process that we waited for may have done it
             settle(begun, place)
-            kept = kept_in(begun, planned.config, splits, rehearsed)
-            with (
-                stoppable() as stop,
-                contextlib.closing(Training(planned, begun, splits, place, stop, kept)) as training,
-            ):
-                training.to_the_end()
+            kept = ranks.from_first(lambda: kept_in(begun, planned.config, splits, rehearsed))
+            stop = held.enter_context(stoppable())
+            training = Training(planned, begun, splits, place, stop, kept)
+            held.enter_context(contextlib.closing(training)).to_the_end()
     return begun
 
 
@@ -126,20 +135,21 @@ class Training:
         """`kept` are the student's channels where others were pruned away."""
         config = planned.config
         self.config, self.run, self.splits, self.place, self.stop = config, run, splits, place, stop
+        self.ranks = ranks = present()
         self.device = device_of(place)
         self.images = splits.train.to(self.device if _fits(splits.train.pixels, self.device) else "cpu")
-        begun = recorded(run)
+        begun = ranks.from_first(lambda: recorded(run))
         said_in = begun.teachers if begun else None
         ahead = config.optim.epochs * len(splits.train)
         self.teacher = (
             speaking.load(planned.sources, splits, self.device, ahead, said_in, place.runs) if planned.sources else None
         )
         views = Views(config.views, splits.train.pixels.shape[-1])
-        self.lessons = Lessons(config, self.images, views, self.device, self.teacher, self._asked)
+        self.lessons = Lessons(config, self.images, views, self.device, self.teacher, self._asked, ranks)
         self.rhythm = self.lessons.rhythm
         self.state = State.fresh(self._learner(kept), config)
         self.display = TrainingDisplay(run.id, str(run.path), config.optim.epochs, len(self.images), place.quiet)
-        self.arithmetic = begun or self._choose()
+        self.arithmetic = begun or ranks.from_first(self._choose)
         self.step = Step(config, self.rhythm, splits.mean, splits.std, self.arithmetic.student)
         self.record = Record(run, config, splits.classes, self.rhythm, place.checkpoint_seconds)
         self.watch = Watch(run, config)
@@ -153,7 +163,8 @@ class Training:
             while self.state.epoch < min(self.place.until or epochs, epochs):
                 self.train_epoch()
             if self.state.epoch == epochs:
-                self.record.finish(self.state, self.lessons.memory.asked if self.lessons.memory else None)
+                asked = self.lessons.memory.asked if self.lessons.memory else None
+                self.ranks.from_first(lambda: self.record.finish(self.state, asked))
 
     def close(self) -> None:
         """Others may drop what the teacher said now, however the run ended."""
@@ -167,15 +178,13 @@ class Training:
         for shown, said in self.lessons.of_epoch(state.epoch, start=state.batch):
             self.train_batch(shown, said)
             if self.rhythm.completes(state.batch):
-                self._stop_if_asked()
-                if state.batch < self.rhythm.batches and self.record.is_due():
-                    self.save()
+                self._pause(state.batch < self.rhythm.batches)
         self.watch.whole(state)  # this waits for the device, so that the clock tells all of the epoch
         self.end_epoch(time.perf_counter() - self._since)
 
     def train_batch(self, shown: Shown, said: Outputs) -> None:
         self.step(self.state, shown, said)
-        self.display.trained(self.state.epoch, len(shown.pixels))
+        self.display.trained(self.state.epoch, len(shown.batch.labels))
         self.watch.after_batch(self.state)
 
     def end_epoch(self, seconds: float) -> None:
@@ -183,36 +192,45 @@ class Training:
         last = state.epoch == self.config.optim.epochs - 1
         looks = last or (state.epoch + 1) % self.config.evaluate_every == 0
         heldout = self._look_at_heldout() if looks and self.splits.heldout is not None else {}
-        self.display.epoch_done(self.record.epoch(state, self.step.rate(state), seconds, heldout))
+        rate = self.step.rate(state)
+        self.display.epoch_done(self.ranks.from_first(lambda: self.record.epoch(state, rate, seconds, heldout)))
         state.seconds += seconds
         state.next_epoch()
         self._since = time.perf_counter()
-        if last or state.epoch == self.place.until or self.stop.is_set() or self.record.is_due():
+        if last or state.epoch == self.place.until or any(self._wished()):
             self.save()
 
     def save(self) -> None:
         self.watch.whole(self.state)
         self.state.begun_seconds = time.perf_counter() - self._since
-        self.record.save(self.state)
+        self.ranks.from_first(lambda: self.record.save(self.state))
 
-    def _stop_if_asked(self) -> None:
-        if self.stop.is_set():
+    def _pause(self, within_epoch: bool) -> None:
+        """Between steps, where a run can be broken off."""
+        stop, due = self._wished()
+        if stop or (due and within_epoch):
             self.save()
+        if stop:
             raise Stopped(
                 f"{self.run.id} stopped at epoch {self.state.epoch + 1} of {self.config.optim.epochs}. "
                 "The same command goes on from here."
             )
 
+    def _wished(self) -> list[bool]:
+        """An end, which any process may have been asked for; and a checkpoint, which the first writes."""
+        return self.ranks.any(self.stop.is_set(), self.ranks.first and self.record.is_due())
+
     def _asked(self, images: int) -> None:
         """Before every batch that the teacher is asked about ahead."""
         self.display.asked(images)
-        self._stop_if_asked()
+        self._pause(within_epoch=False)
 
     def _look_at_heldout(self) -> dict[str, float]:
         state, heldout = self.state, self.splits.heldout
         assert heldout is not None
         with state.final_weights():
-            accuracy, nll = accuracy_and_nll(predict(self.predictor(), heldout, self.device), heldout.labels)
+            mine = predict(self.predictor(), heldout.at(self.ranks.part(len(heldout))), self.device)
+            accuracy, nll = accuracy_and_nll(self.ranks.gathered(mine, len(heldout)), heldout.labels)
             self.watch.scores(state, nll)
             if accuracy > state.best.accuracy:
                 state.best = Best(state.epoch, accuracy, state.weights())
@@ -225,6 +243,11 @@ class Training:
     # ---- before the first step ----
 
     def _begin(self) -> None:
+        began = self.ranks.from_first(lambda: begun_by(self.run.record()))
+        if began != self.ranks.count:
+            self.display.say(
+                f"note: begun by {began} processes, going on with {self.ranks.count}: the last bits will differ"
+            )
         for hint in hints(self.config, self.splits.train.pixels.shape[-1]):
             self.display.say(f"note: {hint}")
         if self.run.pruned_file.exists():
@@ -234,7 +257,8 @@ class Training:
                 self.teacher, self.config, self.splits, self.images, self.place, self.display.say
             )
         self.compile()
-        resumed, warning = self.record.restore(self.state)
+        resumed, warning = self.ranks.from_first(lambda: self.record.restore(self.state))
+        share(self.state, self.ranks)
         if warning:
             self.display.say(f"warning: {warning}")
         if resumed:
@@ -243,7 +267,9 @@ class Training:
 
     def _learner(self, kept: Kept | None) -> Learner:
         taught_by = self.teacher.shapes() if self.teacher else Shapes(0)
-        learner = Learner.fresh(self.config, self.splits, taught_by, kept).to(self.device)
+        kind = Learner if self.ranks.alone else DividedLearner
+        learner = kind.fresh(self.config, self.splits, taught_by, kept).to(self.device)
+        learner.ranks = self.ranks
         return learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as images are, in every precision
 
     def _choose(self) -> Chosen:
@@ -256,13 +282,14 @@ class Training:
 
     def _first_batch(self) -> tuple[Tensor, Tensor]:
         """Images and labels to try things on."""
-        positions = torch.arange(min(self.config.optim.batch_size, len(self.images)), device=self.images.labels.device)
+        images = max(self.ranks.sizes(min(self.config.optim.batch_size, len(self.images))))
+        positions = torch.arange(images, device=self.images.labels.device)
         pixels, labels = (kept[positions].to(self.device) for kept in (self.images.pixels, self.images.labels))
         return normalise(pixels, self.splits.mean, self.splits.std), labels
 
     def compile(self) -> None:
-        """As was chosen."""
-        if self.arithmetic.execution != "eager":
+        """As was chosen; several processes look into each other's batch norms, which a graph cannot."""
+        if self.arithmetic.execution != "eager" and self.ranks.alone:
             images, wants = self._first_batch()[0], self.config.method.wants()
             self.state.learner.compile_student(wants, images, self.arithmetic, self.display.say)
 

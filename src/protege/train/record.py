@@ -18,6 +18,7 @@ from protege.models.cutting import is_cut
 from protege.runs.config import Place, RunConfig
 from protege.runs.hardware import device_of, fp32_on
 from protege.runs.identity import code_recorded
+from protege.runs.process.ranks import present
 from protege.teacher.sources import Source
 from protege.train.lessons import Rhythm
 from protege.train.state import Seen, State, Tensors
@@ -47,7 +48,8 @@ def described(
         "teachers": [source.identity for source in sources],
         "device": str(device),
         "fp32": fp32_on(device),
-        "threads": place.threads or runs.cores(),
+        "processes": present().count,
+        "threads": place.threads or present().cores or runs.cores(),
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": visible(shlex.join(sys.argv)),
         "code": code_recorded(config),
@@ -131,6 +133,7 @@ class Record:
             "best": best if state.best.weights else None,
             "parameters": sum(parameter.numel() for parameter in state.learner.student.parameters()),
             "seconds": state.seconds,
+            "processes": present().count,
             "teacher_asked": asked,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }

@@ -52,12 +52,12 @@ class Step:
         images = normalise(shown.pixels, self.mean, self.std)
         progress = Progress(state.epoch, self.config.optim.epochs)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            student = self._student(state, images)
+            student = self._student(state, images, len(shown.batch.labels))
             return self.config.method.terms(student, said, shown.batch, state.learner.adapters, progress), student
 
-    def _student(self, state: State, images: Tensor) -> Outputs:
+    def _student(self, state: State, images: Tensor, batch: int) -> Outputs:
         try:
-            return state.learner.outputs(images, self.config.method.wants())
+            return state.learner.outputs(images, self.config.method.wants(), batch)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
@@ -76,6 +76,7 @@ class Step:
     def _move(self, state: State) -> Seen:
         optim = self.config.optim
         set_learning_rate(state.optimizer, self.rate(state))
+        state.learner.complete_gradients()
         norm = clip(state.learner.parameters(), optim.clip_norm) if optim.clip_norm else None
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
