@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import final
 
 import pytest
 from slurm_cases import FakeSlurm, job_of
 
 from protege.errors import RunError, Stopped
 from protege.launch.jobs import Job, Reply
-from protege.launch.launcher import News
+from protege.launch.launcher import News, run_jobs
 from protege.launch.slurm import conductor, ends, queue
 from protege.launch.slurm.folder import Batch, Folder, folder_at
 from protege.launch.slurm.launcher import SlurmLauncher
@@ -375,6 +377,30 @@ def test_from_a_queue_that_does_not_answer_nothing_is_concluded(
     slurm.change(silent=True)
     assert news_of(launcher, monkeypatch, looks=5) == [] and launcher.busy()
     assert len([line for line in said if "Unable to contact" in line]) == 1
+
+
+def test_students_of_a_teacher_that_failed_are_left_out_and_not_submitted_again(
+    slurm: FakeSlurm, runs: Path, folder: Folder
+) -> None:
+    @final
+    class Unlucky:
+        """The teacher fails as soon as it is submitted, and SLURM gives up what waits for it."""
+
+        def started(self, slot: int, job: Job) -> None: ...
+
+        def skipped(self, job: Job, because: str) -> None: ...
+
+        def ended(self, slot: int, job: Job, reply: Reply) -> None:
+            slurm.becomes("CANCELLED", "42")
+
+        def look(self, running: Mapping[int, Job]) -> None:
+            if not folder.is_noted("train-teacher"):
+                folder.reply(Reply(key="train teacher", outcome="failed", message="no such data"))
+
+    outcome = run_jobs(lambda: family(runs), Unlucky(), launched(folder))
+    assert outcome.failed == {"teacher": "no such data"}
+    assert outcome.skipped == dict.fromkeys(("student0", "student1", "student2"), "teacher")
+    assert len(slurm.calls("sbatch")) == 2
 
 
 def test_cancel_ends_its_own_jobs_and_who_submits_them(slurm: FakeSlurm, runs: Path, folder: Folder) -> None:

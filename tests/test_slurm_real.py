@@ -20,6 +20,7 @@ from protege.runs import Run
 
 HERE = Path(__file__).parent / "slurm_here.sh"
 ONE = ["--data", "cifar10-mini", "--model", "resnet8", "--data.limit", "128", "--optim.batch-size", "64"]
+PATIENCE = 300  # seconds: a SLURM that starts no job must not hang the tests
 QUICK = ["--on", "slurm", "--slurm.cpus", "1", "--slurm.time", "10", "--slurm.look-every", "2"]
 
 
@@ -47,7 +48,7 @@ def train(slurm: dict[str, str], runs: Path, *words: str) -> subprocess.Popen[st
 
 
 def finished(process: subprocess.Popen[str]) -> None:
-    said = process.communicate()[1]
+    said = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 0, said
 
 
@@ -67,7 +68,7 @@ def test_a_run_is_made_by_a_job_and_is_the_one_that_is_made_here(slurm: dict[str
 
 
 def test_memory_that_is_too_small_is_told_in_a_line(slurm: dict[str, str], runs: Path) -> None:
-    said = train(slurm, runs, "--optim.epochs", "2", *QUICK, "--slurm.mem", "100M").communicate()[1]
+    said = train(slurm, runs, "--optim.epochs", "2", *QUICK, "--slurm.mem", "100M").communicate(timeout=PATIENCE)[1]
     assert "Out of memory: its job has 100M. Give more with --slurm.mem" in said and "Traceback" not in said
 
 

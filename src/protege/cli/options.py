@@ -120,6 +120,18 @@ def field_tables(method: str | None) -> Iterator[Table]:
         yield table
 
 
+def cluster_table() -> Table:
+    """What is asked of a cluster, of `protege study run` too."""
+    from protege.launch.where import Where
+    from protege.runs.config import fields_below
+
+    table = table_of("on a cluster (--on slurm, --on ray; docs/clusters.md)", "option", "default", "meaning")
+    for path, info, _ in fields_below(Where):
+        if "." in path and path != "slurm.teachers":
+            table.add_row(f"--{path.replace('_', '-')}", default_of(info), info.description or "")
+    return table
+
+
 def default_of(info: Any) -> str:
     from pydantic_core import PydanticUndefined
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from protege.cli.options import described, field_tables, file_or_option, flags_of, recipe_table
+from protege.cli.options import cluster_table, described, field_tables, file_or_option, flags_of, recipe_table
 from protege.cli.places import (
     DataDirOption,
     DetachOption,
@@ -204,6 +204,8 @@ def _show_train_help(context: typer.Context, arguments: list[str]) -> None:
         out.print(options)
         out.print()
         out.print(recipe_table())
+        out.print()
+        out.print(cluster_table())
         for table in field_tables(method):
             out.print()
             out.print(table)

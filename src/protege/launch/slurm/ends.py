@@ -32,9 +32,18 @@ def reply_for(job: Job, state: str, log: Path, options: Slurm) -> Reply:
 
 
 def out_of_memory(options: Slurm) -> str:
+    return f"Out of memory: {_of_memory(options)}"
+
+
+def killed(options: Slurm) -> str:
+    """Of a process that nobody saw being killed."""
+    return f"The process was killed, most likely for want of memory: {_of_memory(options)}"
+
+
+def _of_memory(options: Slurm) -> str:
     has = f"its job has {options.mem}" if options.mem else "its job has what the site gives"
     return (
-        f"Out of memory: {has}. Give more with --slurm.mem, make fewer runs at a time with --slurm.at-once, "
+        f"{has}. Give more with --slurm.mem, make fewer runs at a time with --slurm.at-once, "
         "or choose a smaller optim.batch_size."
     )
 

@@ -34,14 +34,16 @@ def main() -> None:
     folder, options = folder_at(asked.folder)
     stems = folder.batch(asked.batch).tasks[int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))]
     jobs = [folder.job(stem) for stem in stems]
-    killed = f"The process was killed twice. {ends.out_of_memory(options.for_wave(jobs[0].wave))}"
+    asked_for = options.for_wave(jobs[0].wave)
     log = folder.logs / f"{asked.batch}-{_number()}"
-    slots = Slots(log, asked.at_once, _threads(asked.at_once), _devices(jobs), forgives=1, if_killed=killed)
+    slots = Slots(
+        log, asked.at_once, _threads(asked.at_once), _devices(jobs), forgives=1, if_killed=ends.killed(asked_for)
+    )
     before = [_far(job) for job in jobs]
     outcome = run_jobs(lambda: _left(folder, jobs), _Told(folder), slots)
     if signal.SIGUSR1 in outcome.signals and _left(folder, jobs):
         moved = before != [_far(job) for job in jobs]
-        _again(folder, jobs, "" if moved else ends.no_progress(options.for_wave(jobs[0].wave).time))
+        _again(folder, jobs, "" if moved else ends.no_progress(asked_for.time))
     done = all((reply := folder.replied(stem)) is not None and reply.outcome == "finished" for stem in stems)
     raise SystemExit(STOPPED if outcome.stopped else 0 if done else 1)
 
