@@ -9,6 +9,7 @@ from typing import final
 
 import pytest
 from slurm_cases import FakeSlurm, job_of
+from typer.testing import CliRunner
 
 from protege.errors import RunError, Stopped
 from protege.launch.jobs import Job, Reply
@@ -427,3 +428,22 @@ def test_what_was_asked_is_there_for_the_jobs_themselves(slurm: FakeSlurm, folde
     launched(folder, Slurm(mem="3G"))
     read, options = folder_at(folder.path)
     assert (read.title, options.mem) == ("made", "3G")
+
+
+def test_a_single_run_is_left_to_one_job_however_often_it_is_typed(slurm: FakeSlurm, runs: Path) -> None:
+    from protege.cli.app import app
+
+    words = ["train", "--model", "resnet8", "--data.limit", "128", "--runs", str(runs), "--on", "slurm"]
+    for _ in range(2):
+        done = CliRunner().invoke(app, [*words, "--slurm.time", "30", "--detach"], catch_exceptions=False)
+        assert "is left to its job" in done.output
+    ((*_, script),) = slurm.calls("sbatch")
+    assert "#SBATCH --time=30" in Path(script).read_text() and not list(runs.glob("*/run.json"))
+
+
+def test_nothing_but_slurm_can_be_left_alone(runs: Path) -> None:
+    from protege.cli.app import app
+
+    for where in ("ray", "local"):
+        done = CliRunner().invoke(app, ["train", "--runs", str(runs), "--on", where, "--detach"])
+        assert "it goes with `--on slurm`" in str(done.exception)

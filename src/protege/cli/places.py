@@ -61,8 +61,10 @@ def place_of(**fields: Any) -> Place:
         raise ConfigError("; ".join(f"--{one['loc'][0]}: {one['msg']}" for one in error.errors())) from error
 
 
-def where_of(on: str, arguments: list[str], flags: list[str]) -> tuple[Where, list[str]]:
+def where_of(on: str, arguments: list[str], flags: list[str], detach: bool) -> tuple[Where, list[str]]:
     """What the options of clusters say, and the arguments that are none."""
+    if detach and on != "slurm":
+        raise ConfigError("--detach leaves the work to a job of a cluster: it goes with `--on slurm`.")
     from protege.cli.options import given_fields
     from protege.launch.where import Where
     from protege.runs.config import known_paths, merge, problems_of

@@ -223,12 +223,10 @@ def _report(findings: Findings, plan: Plan, *, silent: bool) -> None:
 def _where(on: str, context: typer.Context, detach: bool) -> Where:
     from protege.cli.options import flags_of
 
-    where, others = where_of(on, list(context.args), flags_of(context))
+    where, others = where_of(on, list(context.args), flags_of(context), detach)
     if others:
         known = [*flags_of(context), "slurm.partition", "slurm.time"]
         raise ConfigError(f"there is no option {others[0]}.{suggest(others[0], ['--' + one for one in known])}")
-    if detach and on != "slurm":
-        raise ConfigError("--detach leaves the study to a job of a cluster: it goes with `--on slurm`.")
     return where
 
 

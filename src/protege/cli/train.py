@@ -95,7 +95,7 @@ def train(
 
         arguments = [*arguments, "--model.weights", str(find(runs, init).weights_file())]
     axes, arguments = _searched(arguments)
-    where, arguments = where_of(on, arguments, flags_of(context))
+    where, arguments = where_of(on, arguments, flags_of(context), detach)
     given, config = described(file, arguments, flags_of(context), recipe)
     place = place_of(
         runs=runs,
