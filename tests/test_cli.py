@@ -145,6 +145,42 @@ def test_a_mistake_is_said_in_words_that_name_it(protege: Command, arguments: li
     assert not list(Path("runs").glob("*/run.json"))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            ["--teacher", "x.yaml", "--teacher.model", "resnet8", "--teacher.model.stem", "imagenet"],
+            "There is no file x.yaml",
+        ),
+        (["--model.stem", "imagenet", "--model", "resnet8"], "--model.stem imagenet does not fit 'resnet8'"),
+        (["--model", "typo.py:Net"], "--model: there is no file typo.py"),
+        (["--teacher", "some/typo"], "There is no file or folder some/typo"),
+        (["typo.yaml"], "There is no file typo.yaml"),
+        (["run.yaml"], "run.yaml: optim.lr: "),
+        (["run.yaml", "--optim.epochs", "many"], "--optim.epochs: "),
+        (["run.yaml", "--optim.epochs", "many"], "  optim.lr: "),
+    ],
+)
+def test_a_field_is_called_as_its_user_wrote_it(protege: Command, arguments: list[str], expected: str) -> None:
+    """An option as an option, a field of a file by its path in it."""
+    Path("run.yaml").write_text("{model: resnet8, optim: {lr: -1}}")
+    said = protege("train", "--quiet", *arguments)
+    assert said.code == 2
+    assert expected in said.err
+    assert not Path("runs").exists()
+
+
+def test_a_teachers_field_is_not_called_the_students(protege: Command) -> None:
+    import torch
+
+    from protege.models import ModelConfig, build
+
+    torch.save(build(ModelConfig(name="resnet18", stem="imagenet"), 10).state_dict(), "photos.pth")
+    said = protege("train", *TINY, "--quiet", "--teacher", "photos.pth", "--teacher.model", "resnet18")
+    assert "give --teacher.model.stem imagenet" in said.err
+    assert not Path("runs").exists()
+
+
 def test_several_mistakes_are_told_together(protege: Command) -> None:
     said = protege("train", "--optim.epohs", "3", "--modle", "x", "--nonsense", "1")
     assert said.code == 2

@@ -522,6 +522,38 @@ def test_an_arm_that_diverges_is_reported_as_such_and_the_others_go_on(
 # ---- the command ----
 
 
+def test_a_dry_run_answers_at_once_and_tries_steps_only_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was tried once is known to later dry runs, which then say how long without being asked."""
+    from protege.launch.probe import Probe
+    from protege.study import run as room
+
+    tried: list[str] = []
+    price = Probe(seconds_per_image=1.0, seconds_per_asked=1.0, seconds_per_look=1.0, weights=1, memory=1)
+
+    def asked(*_: object) -> Any:
+        def ask(job: Job) -> Reply:
+            tried.append(job.run)
+            return Reply(key=job.key, outcome="finished", found=price.model_dump())
+
+        return ask
+
+    monkeypatch.setattr(room, "_asked", asked)
+    (tmp_path / "made.yaml").write_text(json.dumps(STUDY))
+    dry = ["run", str(tmp_path / "made.yaml"), "--dry-run", "--runs", str(tmp_path / "runs")]
+    told = CliRunner().invoke(app, dry)
+    assert told.exit_code == 0, told.output
+    assert "--probe tries a few steps of each of 3 kinds of run" in told.stdout
+    assert not tried
+    assert json.loads(CliRunner().invoke(app, [*dry, "--probe", "--json"]).stdout)["seconds"] > 0
+    assert len(tried) == 3
+    again = json.loads(CliRunner().invoke(app, [*dry, "--json"]).stdout)
+    assert again["seconds"] > 0 and again["untried"] == 0
+    assert json.loads(CliRunner().invoke(app, [*dry, "--no-probe", "--json"]).stdout)["seconds"] is None
+    assert len(tried) == 3
+
+
 def test_the_command_plans_runs_and_shows(finished: tuple[Plan, Findings], tmp_path: Path) -> None:
     plan, findings = finished
     file = tmp_path / "made.yaml"

@@ -80,7 +80,7 @@ def described(
     description = with_recipe(description, recipe) if recipe else description
     fields = list(given_fields(arguments, known_paths(RunConfig), flags))
     were_typed([path for path, _ in fields] if file else None)
-    for path, value in fields:
+    for path, value in sorted(fields, key=lambda field: field[0].count(".")):  # a section, then what refines it
         description = merge(description, path, value)
     typed = any(path in ("method", "method.name") for path, _ in fields)
     with contextlib.nullcontext() if typed or not file else named_in(str(file)):

@@ -43,6 +43,7 @@ def spelled(message: str) -> str:
         path = word.strip("`")
         if path.partition(".")[0] not in sections or not _was_typed(path, written):
             return word
+        path = path.removesuffix(".name").removesuffix(".source")  # which is what a section alone stands for
         typed = f"--{path.removeprefix(written.below).replace('_', '-')}"
         return f"`{typed}`" if word.startswith("`") else typed
 

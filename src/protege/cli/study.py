@@ -39,7 +39,10 @@ def run(
         list[str] | None,
         typer.Option("--only", help="train this arm alone (may be repeated); the test set stays sealed"),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what it would take, and train nothing")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="say what is planned, and train nothing; with --probe also what it takes"),
+    ] = False,
     slots: Annotated[int, typer.Option("--slots", min=1, help="runs at a time, each in a process of its own")] = 1,
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="CPU threads of each slot (else the cores are shared out)")
@@ -48,9 +51,12 @@ def run(
         str, typer.Option("--device", help="auto, cpu, cuda, or several to share the slots: cuda:0,cuda:1")
     ] = "auto",
     probe: Annotated[
-        bool,
-        typer.Option("--probe/--no-probe", help="try a few steps of each kind of run first, for time, disk and memory"),
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--probe/--no-probe",
+            help="try a few steps of each kind of run first, for time, disk and memory (else before training, and not for --dry-run)",
+        ),
+    ] = None,
     runs: RunsOption = Path("runs"),
     data_dir: DataDirOption = None,
     memory_dir: Annotated[

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from protege import runs
+from protege.data.files import is_file
 from protege.errors import ConfigError, RunError, suggest
 from protege.study.findings import Findings, read
 
@@ -65,6 +66,8 @@ def _study(name: str, root: Path) -> Path | None:
         listed = ", ".join(one.parent.name for one in fitting)
         raise ConfigError(f"'{name}' fits {len(fitting)} studies of {root}: {listed}. Name one in full.")
     if not fitting and path.suffix in (".yaml", ".yml"):
+        if not is_file(path):
+            raise ConfigError(f"There is no file {name}, and no study of that name in {root}.")
         raise ConfigError(f"{name} has no findings in {root} yet. `protege study run {name}` makes them.")
     return fitting[0] if fitting else None
 

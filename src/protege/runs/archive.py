@@ -129,6 +129,8 @@ def unpack(file: Path, root: Path) -> tuple[list[str], list[str]]:
         with opened(file) as content:
             about = _list_of(content, file)
             return _unpacked(content, about, file, root)
+    except FileNotFoundError as error:
+        raise RunError(f"There is no file {file}.") from error
     except OSError as error:
         raise RunError(f"{file} cannot be unpacked: {error.strerror or error}.") from error
 

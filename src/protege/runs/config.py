@@ -258,6 +258,8 @@ def read_yaml(path: Path) -> Description:
     """A description from a file; an empty file is an empty description."""
     try:
         content = plain(content_of(path, MOST_TEXT).decode())
+    except FileNotFoundError as error:
+        raise ConfigError(f"There is no file {path}. Give the path of a YAML file.") from error
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}. Give the path of a YAML file.") from error
     except ValueError as error:

@@ -36,6 +36,19 @@ from protege.runs.config import RunConfig, check_run
 from protege.runs.files import Tensors, append_line, read_json, read_lines, read_weights, write_json, write_weights
 
 LEDGER = "ledger.jsonl"
+PATHS = (
+    ".safetensors",
+    ".pth",
+    ".pt",
+    ".th",
+    ".bin",
+    ".ckpt",
+    ".yaml",
+    ".yml",
+    ".json",
+    ".tar",
+    ".onnx",
+)  # no id ends so
 
 
 @dataclass(frozen=True)
@@ -246,6 +259,8 @@ def find(root: Path, name: str) -> Run:
         raise RunError(
             f"'{name}' fits {len(matches)} runs of {root}: {', '.join(run.id for run in matches[:5])}. Say more of the id."
         )
+    if "/" in name or Path(name).suffix in PATHS:
+        raise RunError(f"There is no file or folder {name}, and no run is called so in {root}.")
     near = suggest(name, [run.id for run in runs])
     raise RunError(f"There is no run '{name}' in {root}.{near or ' `protege list` shows what there is.'}")
 

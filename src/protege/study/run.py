@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,12 @@ from protege.launch.where import Slotted, Where, launcher, slurm_folder
 from protege.lazy import need
 from protege.runs import read_json
 from protege.runs.config import Place
-from protege.runs.display import console
+from protege.runs.display import console, duration
 from protege.runs.records import Commands
 from protege.study.conduct.estimate import Estimate, estimate, refuse_what_does_not_fit
 from protege.study.conduct.jobs import conduct, jobs, known_runs, left, progress, still_to_come
 from protege.study.conduct.pricing import price
-from protege.study.conduct.probing import probe_all, threads_of_a_slot
+from protege.study.conduct.probing import probe_all, threads_of_a_slot, untried
 from protege.study.conduct.progress import StudyDisplay
 from protege.study.conduct.select import standing
 from protege.study.conduct.trials import still_to_ask
@@ -49,22 +50,27 @@ def run_study(
     slots: int = 1,
     threads: int | None = None,
     devices: Sequence[str] = ("auto",),
-    probing: bool = True,
+    probing: bool | None = None,
     dry_run: bool = False,
     quiet: bool = False,
     command: str = "",
     where: Where | None = None,
 ) -> tuple[dict[str, Any], Findings | None]:
-    """The plan in figures, and the findings (None of a dry run). Only of this machine can be tried what a run takes."""
+    """The plan in figures, and the findings (None of a dry run). Only of this machine can be tried what a run takes.
+
+    Unless `probing` says so, steps are tried before runs are trained, and not for a dry run.
+    """
     where = where or Where()
-    probing = probing and where.on == "local"
     command = command or shlex.join(sys.argv)
     slot_threads = threads_of_a_slot(slots, threads)
     if plan.study.ship and not dry_run:
         need("onnxruntime", "export", "Measuring files (`ship: true`)")
     remaining = left(plan, only)
-    expected = _expected(plan, remaining, slot_threads, slots, devices, quiet) if probing and remaining else None
-    planned = summary(plan, only, expected, slots)
+    everything = [*remaining, *_still_to_come(plan)] if remaining and where.on == "local" else []
+    open_kinds = untried(plan, everything, slot_threads)
+    tries = (not dry_run or not open_kinds) if probing is None else probing
+    expected = _expected(plan, everything, slot_threads, slots, devices, quiet) if tries and everything else None
+    planned = summary(plan, only, expected, slots) | {"untried": 0 if expected else len(open_kinds)}
     if dry_run:
         return planned | {"scripts": _scripts(plan, only, where, command)}, None
     if expected is not None:
@@ -156,33 +162,36 @@ def summary(plan: Plan, only: Sequence[str], expected: Estimate | None, slots: i
 
 
 def _expected(
-    plan: Plan, remaining: Sequence[PlannedRun], threads: int, slots: int, devices: Sequence[str], quiet: bool
+    plan: Plan, everything: Sequence[PlannedRun], threads: int, slots: int, devices: Sequence[str], quiet: bool
 ) -> Estimate | None:
-    """Reporting runs that are not known yet are as many copies of the first configuration's."""
-    everything = [*remaining, *_still_to_come(plan)]
-    failed = probe_all(plan, everything, threads, _asked(plan, threads, devices, quiet))
+    kinds = len(untried(plan, everything, threads))
+    failed = probe_all(plan, everything, threads, _asked(plan, threads, devices, quiet, kinds))
     for name, message in failed.items():
         console.print(f"no estimate: a few steps of {name} failed: {message}", markup=False, soft_wrap=True)
     return None if failed else estimate(plan, everything, threads, slots)
 
 
 def _still_to_come(plan: Plan) -> list[PlannedRun]:
+    """Reporting runs that are not known yet, as so many copies of the first configuration's."""
     open_cells = [cell for cell in plan.cells if not standing(plan, cell).settled]
     return [run for cell in open_cells for run in still_to_come(plan, cell)]
 
 
 def _about(planned: Mapping[str, Any]) -> str:
-    from protege.runs.display import duration
-
     return "" if planned["seconds"] is None else f", about {duration(planned['seconds'])}"
 
 
-def _asked(plan: Plan, threads: int, devices: Sequence[str], quiet: bool) -> Callable[[Job], Reply]:
-    """Each probe in a process of its own, so that its memory is its own."""
+def _asked(plan: Plan, threads: int, devices: Sequence[str], quiet: bool, kinds: int) -> Callable[[Job], Reply]:
+    """Each probe in a process of its own, so that its memory is its own; from the second on it is said how long all will take."""
+    began, done_before = time.perf_counter(), 0
 
     def ask(job: Job) -> Reply:
+        nonlocal done_before
         if not quiet:
-            console.print(f"trying a few steps of {job.label}", markup=False)
+            each = (time.perf_counter() - began) / done_before if done_before else None
+            left = "" if each is None else f", about {duration(each * (kinds - done_before))} more"
+            console.print(f"trying a few steps of {job.label}, {done_before + 1} of {kinds}{left}", markup=False)
+        done_before += 1
         done = run_jobs(lambda: [job], Unwatched(), Slots(plan.folder / "logs", 1, threads, devices[:1]))
         if done.stopped:
             raise Stopped(f"{plan.study.name} stopped before its first run.")

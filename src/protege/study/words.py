@@ -34,6 +34,10 @@ def say_plan(planned: dict[str, Any]) -> None:
         each = f"{planned['memory'] / 1e6:,.0f} MB of memory" + (" each" if planned["slots"] > 1 else "")
         takes = f"about {duration(planned['seconds'])} with {planned['slots']} slot(s), {planned['disk'] / 1e6:,.0f} MB of disk, {each}"
         out.print(f"Left: {takes} (from a few steps of each kind of run here).")
+    elif planned["untried"]:
+        out.print(
+            f"How long it takes is not known here: --probe tries a few steps of each of {planned['untried']} kinds of run."
+        )
     if planned["cost"]:
         out.print(f"The full form is said to take {planned['cost']}.")
     _warn(planned["warnings"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def kind_of(run: PlannedRun, machine: Sequence[object], threads: int) -> str:
         list(machine),
         threads,
     ]
-    return f"{config.model.name}-{config.method.name}-{hashlib.sha256(canonical(described).encode()).hexdigest()[:12]}"
+    name = re.sub(r"[^\w.:+-]+", "_", f"{config.model.name}-{config.method.name}")  # files of one's own have places
+    return f"{name}-{hashlib.sha256(canonical(described).encode()).hexdigest()[:12]}"
 
 
 def _stand_ins(run: PlannedRun) -> tuple[ModelConfig, ...]:
@@ -109,14 +111,19 @@ def keep_probe(root: Path, name: str, found: Mapping[str, object]) -> None:
     runs.write_json(root / CACHE, {**known, name: dict(found)})
 
 
+def untried(plan: Plan, left: Sequence[PlannedRun], threads: int) -> dict[str, Job]:
+    """Kinds of run that nobody knows the price of here yet."""
+    known = known_probes(plan.place.runs)
+    return {name: job for name, job in kinds(plan, left, threads).items() if name not in known}
+
+
 def probe_all(plan: Plan, left: Sequence[PlannedRun], threads: int, ask: Callable[[Job], Reply]) -> dict[str, str]:
     """Probe what is not known yet; returns what could not be, and why."""
     failed = {}
-    for name, job in kinds(plan, left, threads).items():
-        if name not in known_probes(plan.place.runs):
-            reply = ask(job)
-            if reply.outcome == "finished":
-                keep_probe(plan.place.runs, name, reply.found)
-            else:
-                failed[name] = reply.message
+    for name, job in untried(plan, left, threads).items():
+        reply = ask(job)
+        if reply.outcome == "finished":
+            keep_probe(plan.place.runs, name, reply.found)
+        else:
+            failed[name] = reply.message
     return failed
