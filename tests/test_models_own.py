@@ -265,3 +265,17 @@ def test_a_network_in_somebodys_description_needs_consent(nets: Path) -> None:
     assert said.code == 2
     assert "theirs.yaml names it" in said.err
     assert not Path("RAN").exists()
+
+
+def test_a_name_that_was_typed_is_no_consent_to_another_that_a_file_has(nets: Path) -> None:
+    (nets / "theirs.py").write_text(NETS + "\nfrom pathlib import Path\nPath('RAN').touch()  # 3\n")
+    (nets / "mine.py").write_text(
+        "from protege.methods import Method\nclass Mine(Method):\n    needs_teacher = False\n"
+    )
+    Path("theirs.yaml").write_text("{data: {name: cifar10-mini, limit: 100}, model: theirs.py:SmallNet}")
+    said = command(["train", "theirs.yaml", "--quiet", "--method", "mine.py:Mine"])
+    assert said.code == 2
+    assert "theirs.yaml names it" in said.err
+    assert not Path("RAN").exists()
+    Path("mine.yaml").write_text("{data: {name: cifar11}}")
+    assert "theirs.py" not in command(["train", "mine.yaml", "--quiet", "--model", "theirs.py:SmallNet"]).err

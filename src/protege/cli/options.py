@@ -82,8 +82,8 @@ def described(
     were_typed([path for path, _ in fields] if file else None)
     for path, value in sorted(fields, key=lambda field: field[0].count(".")):  # a section, then what refines it
         description = merge(description, path, value)
-    typed = any(path in ("method", "method.name") for path, _ in fields)
-    with contextlib.nullcontext() if typed or not file else named_in(str(file)):
+    _allow_what_was_typed(fields)
+    with named_in(str(file)) if file else contextlib.nullcontext():
         return description, check_run(description, str(file) if file and not arguments else "this run")
 
 
@@ -95,6 +95,19 @@ def recipe_table() -> Table:
         fields = " ".join(f"--{path.replace('_', '-')} {value}" for path, value in recipe.fields.items())
         table.add_row(name, recipe.summary, fields)
     return table
+
+
+def _allow_what_was_typed(fields: list[tuple[str, Any]]) -> None:
+    """Code whose name was typed may run; what else a file names is asked about. What is wrong with a name is said later."""
+    from protege.data.outside.code import allow, is_own
+    from protege.methods import resolve
+
+    for path, value in fields:
+        with contextlib.suppress(ValueError):
+            if path in ("method", "method.name"):
+                resolve(str(value))
+            elif isinstance(value, str) and is_own(value):
+                allow(value)
 
 
 def field_tables(method: str | None) -> Iterator[Table]:
