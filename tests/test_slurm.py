@@ -139,6 +139,16 @@ def test_an_array_is_no_longer_than_the_site_allows(runs: Path, folder: Folder) 
     jobs = [job_of(runs, f"run{number}") for number in range(10)]
     made = list(launched(folder, Slurm(array=2, runs_per_job=2)).batches_of(jobs))
     assert [len(batch.tasks) for batch, _, _ in made] == [2, 2, 1]
+    assert [batch.name for batch, _, _ in made] == ["report", "report-2", "report-3"]
+
+
+def test_a_teacher_of_a_teacher_comes_first(slurm: FakeSlurm, runs: Path, folder: Folder) -> None:
+    chain = [job_of(runs, "teacher", "teachers"), job_of(runs, "assistant", "teachers", needs=("teacher",))]
+    files = conductor.written(folder, QUICK, [*chain, job_of(runs, "student", "select", needs=("assistant",))])
+    assert [file.stem for file in files] == ["teachers", "teachers-2", "select", "submit"]
+    text = files[-1].read_text()
+    assert "--dependency=afterok:$(cat teachers.id) teachers-2.sbatch" in text
+    assert "--dependency=afterok:$(cat teachers-2.id) select.sbatch" in text
 
 
 # ---- what SLURM says ----

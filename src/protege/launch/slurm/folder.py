@@ -15,9 +15,10 @@ slurm/
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -79,10 +80,10 @@ class Folder:
         lines = self.file(name, "runs").read_text().splitlines()
         return Batch(name, tuple(tuple(line.split()) for line in lines))
 
-    def free_name(self, wave: str) -> str:
-        """`select`, then `select-2`: a name whose jobs were submitted is not used again."""
-        taken = {file.stem for file in self.path.glob("*.id")}
-        return next(name for number in range(1, 10**6) if (name := numbered(wave, number)) not in taken)
+    def free_name(self, wave: str, others: Collection[str]) -> str:
+        """`select`, then `select-2`: not one of `others`, and none whose jobs were submitted."""
+        taken = {file.stem for file in self.path.glob("*.id")} | set(others)
+        return next(name for number in itertools.count(1) if (name := numbered(wave, number)) not in taken)
 
     def write(self, batch: Batch, jobs: Sequence[Job], script: str) -> None:
         for job in jobs:

@@ -112,6 +112,7 @@ class SlurmLauncher:
         """An array for each wave; what needs another of these jobs comes in a later one."""
         groups: dict[tuple[int, str], list[Job]] = {}
         levels: dict[str, int] = {}
+        names: list[str] = []
         for job in jobs:
             level = max((levels[need] + 1 for need in job.needs if need in levels), default=0)
             levels[job.run] = level
@@ -122,7 +123,8 @@ class SlurmLauncher:
                 part = those[start : start + size * self._options.array]
                 stems = [stem_of(job.key) for job in part]
                 tasks = tuple(tuple(stems[at : at + size]) for at in range(0, len(stems), size))
-                yield Batch(self._folder.free_name(wave), tasks), wave, part
+                names.append(self._folder.free_name(wave, names))
+                yield Batch(names[-1], tasks), wave, part
 
     def write(self, batch: Batch, wave: str, jobs: Sequence[Job]) -> None:
         self._folder.write(batch, jobs, script.script_of(self._folder, batch, wave, self._options))
