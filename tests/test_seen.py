@@ -19,6 +19,7 @@ from protege import data, runs
 from protege.data import DataConfig, Source
 from protege.data.base import Published
 from protege.errors import DataError, RunError
+from protege.report.loose.findings import findings_of
 from protege.runs.config import Place, check_run
 from protege.train.loop import train
 
@@ -133,6 +134,8 @@ def test_a_file_of_unknown_origin_is_said_on_the_terminal_and_in_the_record(
     assert "foreign.pth" in taught.record()["seen"]["unknown"][0]
     next_one = trained(tmp_path, {"teacher": str(taught.path), "data": JUDGED, "seed": 1})
     assert next_one.record()["seen"]["unknown"] == taught.record()["seen"]["unknown"]
+    said = [warning for warning in findings_of([taught, next_one], tmp_path).warnings if "Nobody knows" in warning]
+    assert len(said) == 1 and "foreign.pth was trained on, and 2 run(s) learned from it" in said[0]
 
 
 def test_sets_that_were_trained_on_are_written_once_for_all_runs(tmp_path: Path) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from protege.runs.config import Place
 from protege.study.findings import Cell, Costs, Effect, Findings, RunRow, Selection
 from protege.study.findings.answer import answer, how_far
-from protege.study.findings.family import Member, hypotheses
+from protege.study.findings.family import Member
 from protege.study.findings.gather import noisy_choices
 from protege.study.findings.rows import by_seed
 from protege.study.findings.rows import test_value as value_of
@@ -18,6 +20,7 @@ from protege.study.findings.summaries import test_summaries as summaries_of
 from protege.study.question.arms import cell_key, cell_label
 from protege.study.question.load import study_of
 from protege.study.question.measures import MEASURES, scores
+from protege.study.question.plan import Plan
 from protege.study.question.schema import Hypothesis
 
 RECORD = {
@@ -86,11 +89,10 @@ def test_what_was_not_measured_is_left_out_and_not_zero() -> None:
     assert one is not None and one.sd is None and one.interval is None
 
 
-def test_without_hypotheses_every_arm_is_compared_with_the_student_alone() -> None:
+def test_without_hypotheses_every_arm_is_compared_with_the_student_alone(tmp_path: Path) -> None:
     arms = {"plain": {"method": "supervised"}, "kd": {"method": "kd"}, "dkd": {"method": "dkd"}}
     study = study_of("made", {"question": "?", "base": {"teacher": "resnet14", "student": "resnet8"}, "arms": arms})
-    cells = [Cell.model_construct(key=arm, arm=arm, alone=arm == "plain", pair=None) for arm in arms]
-    found = hypotheses(study, cells)
+    found = Plan(study, Place(runs=tmp_path)).asked()
     assert [(one.treatment, one.control, one.test) for one in found] == [
         ("kd", "plain", None),
         ("dkd", "plain", None),

@@ -227,6 +227,28 @@ def test_what_ships_is_exported_and_priced_once(tmp_path: Path, monkeypatch: pyt
     assert timed == [2]
 
 
+# ---- who learned from what ----
+
+
+def test_what_nobody_knows_of_a_teacher_is_said_in_the_findings_and_on_the_page(
+    finished: tuple[Plan, Findings], tmp_path: Path
+) -> None:
+    """A weights file of strangers may have been trained on the very images that judge."""
+    plan, before = finished
+    runs = tmp_path / "runs"
+    shutil.copytree(plan.place.runs, runs)
+    assert not any("Nobody knows" in warning for warning in before.warnings)
+    for row in before.rows("kd"):
+        record = Run(runs / row.id).record()
+        record["seen"]["unknown"] = ["what theirs.pth was trained on"]
+        write_json(Run(runs / row.id).record_file, record)
+    found = gather(planned(runs))
+    (said,) = (warning for warning in found.warnings if "Nobody knows" in warning)
+    assert said.startswith("Nobody knows what theirs.pth was trained on, and 2 run(s) learned from it")
+    make_report(found, runs, tmp_path / "report", pictures=False)
+    assert said in (tmp_path / "report/report.html").read_text()
+
+
 # ---- what is taken in, and what is made again ----
 
 

@@ -50,6 +50,10 @@ class Group:
     def model(self) -> str:
         return self.first.config.model.name
 
+    @property
+    def tested(self) -> bool:
+        return any(one.run.finished and (one.run.evaluations / "test.json").exists() for one in self.members)
+
 
 def members(found: Iterable[Run], root: Path) -> tuple[list[Member], list[str]]:
     """The runs that can be read, with the teachers that they had from the same folder; and what was wrong with the others."""
@@ -185,64 +189,3 @@ def _differing(several: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     paths = dict.fromkeys(path for fields in several for path in fields)
     differing = [path for path in paths if len({canonical(fields.get(path)) for fields in several}) > 1]
     yield from sorted(differing, key=lambda path: not path.startswith("method."))
-
-
-# ---- all of them, named ----
-
-
-@dataclass(frozen=True)
-class Known:
-    """All that was read, with names."""
-
-    root: Path
-    groups: Sequence[Group]
-    cells: Sequence[Group]
-    teachers: Sequence[Group]
-    keys: Mapping[str, str]  # digest -> key as a cell
-    teacher_keys: Mapping[str, str]  # digest, or identity of a teacher that is not here -> key as a teacher
-    pairs: Mapping[str, str | None]
-
-
-def arranged(root: Path, found: list[Group]) -> Known:
-    cells = [one for one in found if is_cell(one, found)]
-    teachers = [one for one in found if is_teacher(one, found)]
-    pairs = _pairs(cells)
-    teacher_keys = names(teachers, {one.digest: one.model for one in teachers})
-    return Known(root, found, cells, teachers, _cell_keys(cells, pairs, teacher_keys), teacher_keys, pairs)
-
-
-def _pairs(cells: Sequence[Group]) -> dict[str, str | None]:
-    """By student, and by data where test images differ; nothing where all are alike."""
-    judges = {judged_by(one): one.first.record["data"]["name"] for one in cells}
-    numbers = {judge: f" {number}" for number, judge in enumerate(judges, 1)}
-    models = {one.model for one in cells}
-    found: dict[str, str | None] = {}
-    for one in cells:
-        judge = judged_by(one)
-        twin = list(judges.values()).count(judges[judge]) > 1
-        where = judges[judge] + (numbers[judge] if twin else "")
-        parts = [part for part, told in ((one.model, len(models) > 1), (where, len(judges) > 1)) if told]
-        found[one.digest] = " on ".join(parts) or None
-    return found
-
-
-def _cell_keys(
-    cells: Sequence[Group], pairs: Mapping[str, str | None], teacher_keys: Mapping[str, str]
-) -> dict[str, str]:
-    """An arm's name within its pair; `alone` is the network trained on labels."""
-    found: dict[str, str] = {}
-    for pair in dict.fromkeys(pairs.values()):
-        those = [one for one in cells if pairs[one.digest] == pair]
-        short = {one.digest: "alone" if one.method == "supervised" else one.method for one in those}
-        found |= names(those, {**teacher_keys, **short})
-    return found
-
-
-def cell_key(known: Known, group: Group) -> str:
-    pair = known.pairs[group.digest]
-    return known.keys[group.digest] + (f": {pair}" if pair else "")
-
-
-def teacher_key(known: Known, digest_or_identity: str) -> str:
-    """Of a teacher that is not among the runs, the end of its identity."""
-    return known.teacher_keys.get(digest_or_identity) or run_of(digest_or_identity) or digest_or_identity[:21]

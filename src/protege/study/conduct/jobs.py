@@ -13,14 +13,15 @@ from typing import Literal, final
 
 from protege.launch.jobs import Job, Reply
 from protege.launch.launcher import Launcher, Outcome, Watch, run_jobs
-from protege.runs import Run, write_json
+from protege.runs import write_json
 from protege.runs.config import TeacherConfig
 from protege.study.conduct.ask import ask_if_settled
 from protege.study.conduct.scores import divergence, mark_diverged, settled_run, to_judge
 from protege.study.conduct.select import standing, tried
 from protege.study.conduct.trials import due, not_to_the_end, still_to_ask
 from protege.study.question.arms import Cell
-from protege.study.question.plan import Plan, PlannedRun, Tutor
+from protege.study.question.layout import Layout, PlannedRun, Tutor
+from protege.study.question.plan import Plan
 
 WAVES = {"teacher": "teachers", "select": "select", "report": "report"}  # and then "test"
 
@@ -38,7 +39,7 @@ class Progress:
     to_unseal: int
 
 
-def reported(plan: Plan, only: Sequence[str] = ()) -> list[tuple[Cell, list[PlannedRun]]]:
+def reported(plan: Layout, only: Sequence[str] = ()) -> list[tuple[Cell, list[PlannedRun]]]:
     """The reporting runs of every cell whose configuration is settled."""
     found = []
     for cell in _cells(plan, only):
@@ -48,11 +49,11 @@ def reported(plan: Plan, only: Sequence[str] = ()) -> list[tuple[Cell, list[Plan
     return found
 
 
-def _cells(plan: Plan, only: Sequence[str]) -> list[Cell]:
+def _cells(plan: Layout, only: Sequence[str]) -> list[Cell]:
     return [cell for cell in plan.cells if not only or cell.arm in only]
 
 
-def known_runs(plan: Plan, only: Sequence[str] = ()) -> list[PlannedRun]:
+def known_runs(plan: Layout, only: Sequence[str] = ()) -> list[PlannedRun]:
     """Distinct runs, teachers first, then those that choose, then those that are reported."""
     cells = _cells(plan, only)
     select = [run for cell in cells for runs in tried(plan, cell) for run in runs]
@@ -71,14 +72,14 @@ def chain_of(run: PlannedRun) -> list[PlannedRun]:
     return [*(chain_of(run.start) if run.start else []), run]
 
 
-def left(plan: Plan, only: Sequence[str] = ()) -> list[PlannedRun]:
+def left(plan: Layout, only: Sequence[str] = ()) -> list[PlannedRun]:
     """What has to be trained now, as far as it is known. Trials of a search that were stopped, or wait for others, are not."""
     parts = _parts(plan, only)
     unsettled = (run for run in known_runs(plan, only) if not settled_run(plan.place.runs, run))
     return [run for run in unsettled if parts.get(run.id) != 0]
 
 
-def _parts(plan: Plan, only: Sequence[str]) -> dict[str, int]:
+def _parts(plan: Layout, only: Sequence[str]) -> dict[str, int]:
     """Of runs that only a search needs: until which epoch each is to be trained now."""
     cells = _cells(plan, only)
     found: dict[str, int] = {}
@@ -91,7 +92,7 @@ def _parts(plan: Plan, only: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def to_unseal(plan: Plan) -> list[tuple[PlannedRun, tuple[TeacherConfig, ...] | None]]:
+def to_unseal(plan: Layout) -> list[tuple[PlannedRun, tuple[TeacherConfig, ...] | None]]:
     """Finished reporting runs and teachers, each with the teachers that must be asked live: those that were given, not trained."""
     found: dict[str, tuple[PlannedRun, tuple[TeacherConfig, ...] | None]] = {}
     for run in plan.teacher_runs():
@@ -101,10 +102,10 @@ def to_unseal(plan: Plan) -> list[tuple[PlannedRun, tuple[TeacherConfig, ...] | 
         for run in runs:
             lineup = run.tutors or next(iter(_references(plan, cell, positions[run.seed])), ())
             found.setdefault(run.id, (run, _asked_live(lineup)))
-    return [(run, live) for run, live in found.values() if Run(plan.place.runs / run.id).finished]
+    return [(run, live) for run, live in found.values() if plan.run(run.id).finished]
 
 
-def _references(plan: Plan, cell: Cell, position: int) -> list[tuple[Tutor, ...]]:
+def _references(plan: Layout, cell: Cell, position: int) -> list[tuple[Tutor, ...]]:
     return plan.lineups(cell.reference, position)
 
 
@@ -113,7 +114,7 @@ def _asked_live(lineup: Sequence[Tutor]) -> tuple[TeacherConfig, ...]:
     return tuple(tutor.config for tutor in lineup) if any(tutor.run is None for tutor in lineup) else ()
 
 
-def progress(plan: Plan) -> Progress:
+def progress(plan: Layout) -> Progress:
     known, root = known_runs(plan), plan.place.runs
     stopped = sum(not_to_the_end(plan, cell) * _seeds(plan, cell) for cell in plan.cells if cell.space)
     open_cells = [cell for cell in plan.cells if not standing(plan, cell).settled]
@@ -121,15 +122,15 @@ def progress(plan: Plan) -> Progress:
     return Progress(
         planned=len(known) - stopped,
         still_to_come=sum(len(still_to_come(plan, cell)) for cell in open_cells),
-        finished=sum(Run(root / run.id).finished for run in known),
-        begun=sum(Run(root / run.id).record_file.exists() for run in left(plan)),
+        finished=sum(plan.run(run.id).finished for run in known),
+        begun=sum(plan.run(run.id).record_file.exists() for run in left(plan)),
         diverged=sum(divergence(root, run.id) is not None for run in known),
         unsealed=sum(unsealed(plan, run) for run in opened),
         to_unseal=len(opened),
     )
 
 
-def still_to_come(plan: Plan, cell: Cell) -> list[PlannedRun]:
+def still_to_come(plan: Layout, cell: Cell) -> list[PlannedRun]:
     """Of a cell whose choice is open: what it will report, and trials not asked for yet. The first configuration stands for them."""
     first = cell.configurations[0]
     asked = still_to_ask(plan, cell)
@@ -137,12 +138,12 @@ def still_to_come(plan: Plan, cell: Cell) -> list[PlannedRun]:
     return [*trials * plan.select_runs(cell, first), *plan.report_runs(cell, first)]
 
 
-def _seeds(plan: Plan, cell: Cell) -> int:
+def _seeds(plan: Layout, cell: Cell) -> int:
     return len(plan.select_runs(cell, cell.configurations[0]))
 
 
-def unsealed(plan: Plan, run: PlannedRun) -> bool:
-    return (Run(plan.place.runs / run.id).evaluations / "test.json").exists()
+def unsealed(plan: Layout, run: PlannedRun) -> bool:
+    return (plan.run(run.id).evaluations / "test.json").exists()
 
 
 # ---- jobs ----
@@ -167,7 +168,7 @@ def jobs(plan: Plan, only: Sequence[str] = (), command: str = "") -> list[Job]:
 def _training(plan: Plan, run: PlannedRun, until: int | None, command: str) -> Job:
     rests = until if until != run.config.optim.epochs else None
     place = plan.place.model_copy(update={"quiet": True, "wait": True, "until": rests})
-    folder = Run(plan.place.runs / run.id)
+    folder = plan.run(run.id)
     if folder.record_file.exists():
         place = place.model_copy(update={"threads": folder.record()["threads"]})  # another number would give other bits
     return Job(

@@ -10,8 +10,8 @@ from typing import Any
 from protege.data.files import is_there
 from protege.runs import Run, read_json, write_json
 from protege.runs.records import Divergence
+from protege.study.question.layout import Layout, PlannedRun
 from protege.study.question.measures import MEASURES, value_of
-from protege.study.question.plan import Plan, PlannedRun
 from protege.study.question.schema import Study, Which
 
 
@@ -25,13 +25,13 @@ def best_of(means: Sequence[float | None], *, higher: bool = True) -> int | None
     return -max(known)[1] if known else None
 
 
-def to_judge(plan: Plan, run: PlannedRun) -> bool:
+def to_judge(plan: Layout, run: PlannedRun) -> bool:
     """Whether a finished run must be evaluated on held-out images before it can be chosen by them: training leaves the accuracy alone."""
     folder = Run(plan.place.runs / run.id)
     return plan.study.choose_by != "accuracy" and folder.finished and not is_there(folder.evaluations / "heldout.json")
 
 
-def seed_scores(plan: Plan, runs: Sequence[PlannedRun]) -> dict[int, float | None]:
+def seed_scores(plan: Layout, runs: Sequence[PlannedRun]) -> dict[int, float | None]:
     """What chooses, by seed: the mean where several teachers taught one seed; None if a run is not finished."""
     by_seed: dict[int, list[float | None]] = {}
     for run in runs:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from protege.study.conduct.scores import best_of, higher_chooses, mean_of, seed_scores, settled_run, to_judge
 from protege.study.conduct.trials import complete
 from protege.study.question.arms import Cell, Configuration
-from protege.study.question.plan import Plan, PlannedRun
+from protege.study.question.layout import Layout, PlannedRun
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Standing:
     chosen: Configuration | None  # None while not settled, and where every configuration diverged
 
 
-def standing(plan: Plan, cell: Cell) -> Standing:
+def standing(plan: Layout, cell: Cell) -> Standing:
     """A cell of one configuration has nothing to choose. The first of equals wins, in the order of the grid or of the trials."""
     if not cell.chosen_by_selection:
         return Standing(True, cell.configurations[0])
@@ -30,10 +30,10 @@ def standing(plan: Plan, cell: Cell) -> Standing:
     return Standing(True, None if best is None else plan.configurations(cell)[best])
 
 
-def _all_known(plan: Plan, candidates: list[list[PlannedRun]]) -> bool:
+def _all_known(plan: Layout, candidates: list[list[PlannedRun]]) -> bool:
     runs = [run for runs in candidates for run in runs]
     return all(settled_run(plan.place.runs, run) for run in runs) and not any(to_judge(plan, run) for run in runs)
 
 
-def tried(plan: Plan, cell: Cell) -> list[list[PlannedRun]]:
+def tried(plan: Layout, cell: Cell) -> list[list[PlannedRun]]:
     return [plan.select_runs(cell, configuration) for configuration in plan.configurations(cell)]

@@ -15,7 +15,7 @@ from typing import Literal
 from protege.runs import Run
 from protege.study.conduct.scores import best_of, mean_of, seed_scores, settled_run, to_judge
 from protege.study.question.arms import Cell, Configuration
-from protege.study.question.plan import Plan, PlannedRun
+from protege.study.question.layout import Layout, PlannedRun
 
 State = Literal["due", "waits", "finished", "stopped", "diverged"]
 
@@ -37,7 +37,7 @@ class Trial:
         return self.state in ("due", "waits")
 
 
-def trials(plan: Plan, cell: Cell) -> list[Trial]:
+def trials(plan: Layout, cell: Cell) -> list[Trial]:
     """All that were asked for so far, in order."""
     found: list[Trial] = []
     for number, together in enumerate(plan.rounds(cell), 1):
@@ -45,7 +45,7 @@ def trials(plan: Plan, cell: Cell) -> list[Trial]:
     return found
 
 
-def _of_round(plan: Plan, cell: Cell, number: int, before: int, together: Sequence[Configuration]) -> list[Trial]:
+def _of_round(plan: Layout, cell: Cell, number: int, before: int, together: Sequence[Configuration]) -> list[Trial]:
     """The counts that go on are fixed beforehand, so that each search trains as many epochs as every other."""
     config = cell.configurations[0].config
     runs = [tuple(plan.select_runs(cell, one)) for one in together]
@@ -70,7 +70,7 @@ def _of_round(plan: Plan, cell: Cell, number: int, before: int, together: Sequen
     ]
 
 
-def _at_the_end(plan: Plan, runs: Sequence[PlannedRun]) -> tuple[State, float | None]:
+def _at_the_end(plan: Layout, runs: Sequence[PlannedRun]) -> tuple[State, float | None]:
     if not all(settled_run(plan.place.runs, run) for run in runs):
         return "due", None
     if any(to_judge(plan, run) for run in runs):
@@ -87,17 +87,17 @@ def _best(scores: dict[int, float | None], count: int) -> set[int]:
     return found
 
 
-def reached(plan: Plan, run: PlannedRun, epochs: int) -> bool:
+def reached(plan: Layout, run: PlannedRun, epochs: int) -> bool:
     """Whether it was trained so far, or will never be."""
     return settled_run(plan.place.runs, run) or len(Run(plan.place.runs / run.id).metrics()) >= epochs
 
 
-def _score_at(plan: Plan, runs: Sequence[PlannedRun], epochs: int) -> float | None:
+def _score_at(plan: Layout, runs: Sequence[PlannedRun], epochs: int) -> float | None:
     """Accuracy in percent on held-out images after so many epochs, over the seeds; None where one diverged."""
     return mean_of(dict(enumerate(_accuracy_at(plan, run, epochs) for run in runs)))
 
 
-def _accuracy_at(plan: Plan, run: PlannedRun, epochs: int) -> float | None:
+def _accuracy_at(plan: Layout, run: PlannedRun, epochs: int) -> float | None:
     lines = Run(plan.place.runs / run.id).metrics()[:epochs]
     known = [100 * line["heldout_accuracy"] for line in lines if line.get("heldout_accuracy") is not None]
     if len(lines) < epochs or not known:
@@ -108,7 +108,7 @@ def _accuracy_at(plan: Plan, run: PlannedRun, epochs: int) -> float | None:
 # ---- what is left ----
 
 
-def due(plan: Plan, cell: Cell) -> dict[str, int]:
+def due(plan: Layout, cell: Cell) -> dict[str, int]:
     """Runs of a search, and until which epoch each is to be trained now; 0 for one that has come so far, or was stopped."""
     found = {}
     for one in trials(plan, cell):
@@ -118,7 +118,7 @@ def due(plan: Plan, cell: Cell) -> dict[str, int]:
     return found
 
 
-def wanted(plan: Plan, cell: Cell, asked: Sequence[Trial]) -> int:
+def wanted(plan: Layout, cell: Cell, asked: Sequence[Trial]) -> int:
     """How many trials the next round has; 0 where the budget is spent."""
     search = plan.study.search
     if search.minutes is not None and seconds(plan, asked) >= 60 * search.minutes:
@@ -126,18 +126,18 @@ def wanted(plan: Plan, cell: Cell, asked: Sequence[Trial]) -> int:
     return max(0, min(search.at_once, search.most - len(asked)))
 
 
-def complete(plan: Plan, cell: Cell) -> bool:
+def complete(plan: Layout, cell: Cell) -> bool:
     """Whether nothing more will be asked, and all that was asked is known."""
     asked = trials(plan, cell)
     return not any(one.open for one in asked) and not wanted(plan, cell, asked)
 
 
-def seconds(plan: Plan, asked: Sequence[Trial]) -> float:
+def seconds(plan: Layout, asked: Sequence[Trial]) -> float:
     """Of training, as measured; slots that run together share the machine, and so take longer each."""
     return sum(line["seconds"] for one in asked for run in one.runs for line in Run(plan.place.runs / run.id).times())
 
 
-def still_to_ask(plan: Plan, cell: Cell) -> int:
+def still_to_ask(plan: Layout, cell: Cell) -> int:
     """Trials that are not known yet; of a budget in minutes, those of one round more."""
     if not cell.space or complete(plan, cell):
         return 0
@@ -145,7 +145,7 @@ def still_to_ask(plan: Plan, cell: Cell) -> int:
     return max(0, search.most - len(plan.configurations(cell))) if search.minutes is None else search.at_once
 
 
-def not_to_the_end(plan: Plan, cell: Cell) -> int:
+def not_to_the_end(plan: Layout, cell: Cell) -> int:
     """How many of the trials that were asked for are stopped early, now or later."""
     config = cell.configurations[0].config
     looks = len(plan.study.search.looks(config.optim.epochs, config.evaluate_every))

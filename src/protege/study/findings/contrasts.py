@@ -10,22 +10,19 @@ from protege.study.findings.family import Member
 from protege.study.findings.judging import Judge, Judged, as_claim
 from protege.study.findings.record import Contrast
 from protege.study.question.measures import MEASURES
-from protege.study.question.plan import Plan
 
 
-def contrasts(plan: Plan, members: Sequence[Member], judge: Judge, images: int) -> list[Contrast]:
+def contrasts(members: Sequence[Member], judge: Judge, given: Given) -> list[Contrast]:
     """Members of the same family as the effects."""
-    judged, given = judge.judge([member for member in members if member.than]), Given(plan, images)
+    judged = judge.judge([member for member in members if member.than])
     return [
-        _among(plan, member, judge, given)
-        if member.among
-        else _of_differences(plan, member, judged.get(member.key), judge, given)
+        _among(member, judge, given) if member.among else _of_differences(member, judged.get(member.key), judge, given)
         for member in members
         if member.among or member.than
     ]
 
 
-def _of_differences(plan: Plan, member: Member, found: Judged | None, judge: Judge, given: Given) -> Contrast:
+def _of_differences(member: Member, found: Judged | None, judge: Judge, given: Given) -> Contrast:
     one = found.headline if found else None
     outcome, sentence = said(member, found, judge.size, given)
     return Contrast(
@@ -35,7 +32,7 @@ def _of_differences(plan: Plan, member: Member, found: Judged | None, judge: Jud
         cells=tuple(cell.key for cell in member.cells),
         pair=member.pair,
         measure=member.hypothesis.measure,
-        score=plan.study.report,
+        score=judge.score,
         primary=member.primary,
         family=judge.size,
         difference=float(one.difference) if one else None,
@@ -47,7 +44,7 @@ def _of_differences(plan: Plan, member: Member, found: Judged | None, judge: Jud
     )
 
 
-def _among(plan: Plan, member: Member, judge: Judge, given: Given) -> Contrast:
+def _among(member: Member, judge: Judge, given: Given) -> Contrast:
     """Given these teachers and images: with one error for all, the F test; and how far the best of equals would lead."""
     measure = MEASURES[member.hypothesis.measure]
     values = {cell.key: list(judge.values(cell, measure.name).values()) for cell in member.among}
@@ -79,7 +76,7 @@ def _among(plan: Plan, member: Member, judge: Judge, given: Given) -> Contrast:
         cells=tuple(cell.key for cell in member.among),
         pair=member.pair,
         measure=measure.name,
-        score=plan.study.report,
+        score=judge.score,
         primary=member.primary,
         family=judge.size,
         difference=None,

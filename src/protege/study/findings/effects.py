@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 
 from protege import stats
 from protege.stats.claims import Told, detectable, equivalence_in, family_verdict
-from protege.study.findings.family import Member, own_rows
+from protege.study.findings.family import Member
 from protege.study.findings.judging import Judge, Judged, Named, as_claim, own_teachers
-from protege.study.findings.record import Bootstrap, Cell, Effect, Equivalence, Interval, McNemar, RunRow, TTest, Which
-from protege.study.findings.rows import Rows
+from protege.study.findings.record import Bootstrap, Cell, Effect, Equivalence, Interval, McNemar, RunRow, TTest
 from protege.study.question.measures import MEASURES
-from protege.study.question.plan import Plan
 
 FEWEST_SEEDS = 4  # of a bootstrap over seeds: with fewer its interval is too narrow
 OTHERS = {
@@ -25,21 +23,19 @@ OTHERS = {
 }
 
 
-def effects(
-    plan: Plan, members: Sequence[Member], judge: Judge, rows: Sequence[RunRow], read: Rows, images: int
-) -> list[Effect]:
+def effects(members: Sequence[Member], judge: Judge, given: Given) -> list[Effect]:
     """Those of one difference; the others are `contrasts`."""
     single = [member for member in members if not member.than and not member.among]
-    judged, looked = judge.judge(members), _Images(plan.study.report, rows, read)
-    given = Given(plan, images)
-    return [_effect(member, judged.get(member.key), judge, given, looked) for member in single]
+    judged = judge.judge(members)
+    return [_effect(member, judged.get(member.key), judge, given) for member in single]
 
 
-def _effect(member: Member, found: Judged | None, judge: Judge, given: Given, images: _Images) -> Effect:
+def _effect(member: Member, found: Judged | None, judge: Judge, given: Given) -> Effect:
     hypothesis, one = member.hypothesis, found.headline if found else None
     equal = equivalence_in(one, hypothesis.margin, judge.size) if one else None
     outcome, sentence = said(member, found, judge.size, given)
-    by_images = hypothesis.measure == "accuracy" and found is not None
+    ends = (member.treatment, member.control)
+    by_images = found and hypothesis.measure == "accuracy" and all(judge.right(cell) is not None for cell in ends)
     smallest, between = detectable(one) if one else (None, None)
     return Effect(
         key=member.key,
@@ -47,13 +43,13 @@ def _effect(member: Member, found: Judged | None, judge: Judge, given: Given, im
         control=member.control.key,
         pair=member.treatment.pair,
         measure=hypothesis.measure,
-        score=images.score,
+        score=judge.score,
         primary=member.primary,
         named=found.named if found else hypothesis.test or "pooled",
         seeds=found.seeds if found else (),
         difference=float(one.difference) if one else found.plain.difference if found else None,
-        welch=t_test(found.plain.welch if found else None),
-        paired=t_test(found.plain.paired if found else None),
+        welch=_t_test(found.plain.welch if found else None),
+        paired=_t_test(found.plain.paired if found else None),
         correlation=found.plain.correlation if found else None,
         adjusted_p=float(one.adjusted_p) if one else None,
         family=judge.size,
@@ -61,8 +57,8 @@ def _effect(member: Member, found: Judged | None, judge: Judge, given: Given, im
         smallest_between=_as_interval(between),
         claims=tuple(as_claim(*claim) for claim in found.claims) if found else (),
         equivalence=_as_part(equal, hypothesis.margin if found else None),
-        mcnemar=tuple(images.mcnemar(member, found.seeds)) if by_images and found else (),
-        bootstrap=images.bootstrap(member) if by_images else None,
+        mcnemar=tuple(_mcnemar(member, found.seeds, judge)) if by_images and found else (),
+        bootstrap=_bootstrap(member, judge) if by_images else None,
         outcome=outcome,
         sentence=sentence,
     )
@@ -75,27 +71,29 @@ def _effect(member: Member, found: Judged | None, judge: Judge, given: Given, im
 class Given:
     """What a claim takes as it is: the teachers and the test images of this study."""
 
-    def __init__(self, plan: Plan, images: int) -> None:
-        self._teachers = {key: len(teacher.source or teacher.seeds) for key, teacher in plan.study.teachers.items()}
-        self._images = f"these {images:,} test images"
+    def __init__(self, rows: Sequence[RunRow], images: str) -> None:
+        self._rows, self._images = rows, images
 
     def of(self, cells: Sequence[Cell], named: Named) -> str:
         """`Given these 3 teachers and these 10,000 test images`."""
-        keys = {key for cell in cells if cell.teacher for key in cell.teacher.split(" + ")}
-        counts = [self._teachers.get(key, 1) for key in keys]
-        if named == "teachers" or not counts:
+        named_by = {cell.key: cell.teacher for cell in cells if cell.teacher}
+        taught: dict[tuple[str, int], set[str]] = {}  # who stood at each place of a lineup
+        for row in self._rows:
+            if row.role == "report" and row.cell in named_by:
+                for place, name in enumerate(row.teachers):
+                    taught.setdefault((named_by[row.cell], place), set()).add(name)
+        if named == "teachers" or not taught:
             return f"Given {self._images}"
-        most = max(counts)
+        most = max(map(len, taught.values()))
         teachers = "its one teacher" if most == 1 else f"its {most} teachers"
-        return f"Given {teachers if len(counts) == 1 else teachers.replace('its', 'their')} and {self._images}"
+        return f"Given {teachers if len(taught) == 1 else teachers.replace('its', 'their')} and {self._images}"
 
-
-def over_whom(plan: Plan, cells: Sequence[Cell], images: int) -> str:
-    """Of whom the outcomes speak: `given its 3 teachers and these 10,000 test images`."""
-    taught = [cell for cell in cells if cell.teacher]
-    named: Named = "teachers" if taught and all(own_teachers(plan.study, cell) for cell in taught) else "pooled"
-    said = Given(plan, images).of(cells, named)
-    return f"{said[0].lower()}{said[1:]}"
+    def over_whom(self, cells: Sequence[Cell]) -> str:
+        """Of whom the outcomes speak: `given its 3 teachers and these 10,000 test images`."""
+        taught = [cell for cell in cells if cell.teacher]
+        own = taught and all(own_teachers(self._rows, cell) for cell in taught)
+        said = self.of(cells, "teachers" if own else "pooled")
+        return f"{said[0].lower()}{said[1:]}"
 
 
 def how(found: Judged) -> str:
@@ -119,10 +117,15 @@ def said(
     measure = MEASURES[member.hypothesis.measure]
     labels = member.labels
     opening = f"With {member.pair}, the" if member.pair else "The"
-    treatment, control = f"{opening} {measure.label} of {labels[0]}", f"that of {labels[1]}"
     one = found.headline
+    why = "too few seeds, or no spread among them, to tell a difference from chance"
+    treatment, control = f"{opening} {measure.label} of {labels[0]}", f"that of {labels[1]}"
+    if member.than:
+        treatment = f"{opening} change in {measure.label} from {labels[1]} to {labels[0]}"
+        control = f"that from {labels[3]} to {labels[2]}"
+    if one is None and member.than:
+        return "untested", f"{treatment} against {control}: untested, {why}."
     if one is None:
-        why = "too few seeds, or no spread among them, to tell a difference from chance"
         difference = found.plain.difference
         shown = f"{difference:+,.0f}" if abs(difference) >= 1000 else f"{difference:+.4g}"
         return "untested", f"{treatment} minus {control} is {shown} {measure.difference_unit}, untested: {why}."
@@ -138,7 +141,7 @@ def said(
 # ---- parts ----
 
 
-def t_test(found: stats.Comparison | None) -> TTest | None:
+def _t_test(found: stats.Comparison | None) -> TTest | None:
     if found is None:
         return None
     return TTest(
@@ -163,41 +166,30 @@ def _as_part(found: stats.Equivalence | None, margin: float | None) -> Equivalen
 # ---- image by image ----
 
 
-@final
-class _Images:
-    """Which test images each network got right."""
-
-    def __init__(self, score: Which, rows: Sequence[RunRow], read: Rows) -> None:
-        self.score: Which = score
-        self.rows, self._read = rows, read
-
-    def mcnemar(self, member: Member, seeds: Sequence[int]) -> Iterator[McNemar]:
-        """Of the first network of each seed, where a seed had several teachers."""
-        treated, controlled = self._by_seed(member.treatment), self._by_seed(member.control)
-        for seed in seeds:
-            found = stats.mcnemar(treated[seed], controlled[seed])
-            yield McNemar(
-                seed=seed,
-                only_treatment=found.only_a,
-                only_control=found.only_b,
-                images=found.images,
-                p=found.p,
-                mid_p=found.mid_p,
-            )
-
-    def _by_seed(self, cell: Cell) -> dict[int | None, NDArray[np.bool_]]:
-        return {row.seed: self._read.correct(row.id, self.score) for row in reversed(own_rows(self.rows, cell))}
-
-    def bootstrap(self, member: Member) -> Bootstrap:
-        treated, controlled = (
-            np.stack([self._read.correct(row.id, self.score) for row in own_rows(self.rows, cell)])
-            for cell in (member.treatment, member.control)
+def _mcnemar(member: Member, seeds: Sequence[int], judge: Judge) -> Iterator[McNemar]:
+    """Of the first network of each seed, where a seed had several teachers."""
+    treated, controlled = (_by_seed(cell, judge) for cell in (member.treatment, member.control))
+    for seed in seeds:
+        found = stats.mcnemar(treated[seed], controlled[seed])
+        yield McNemar(
+            seed=seed,
+            only_treatment=found.only_a,
+            only_control=found.only_b,
+            images=found.images,
+            p=found.p,
+            mid_p=found.mid_p,
         )
-        return bootstrap_in_points(treated, controlled)
 
 
-def bootstrap_in_points(treated: NDArray[np.bool_], controlled: NDArray[np.bool_]) -> Bootstrap:
-    """Of two arms, [networks, images] each: which images every network got right."""
+def _by_seed(cell: Cell, judge: Judge) -> dict[int | None, NDArray[np.bool_]]:
+    right = judge.right(cell)
+    assert right is not None
+    return {row.seed: one for row, one in reversed(list(zip(judge.own(cell), right, strict=True)))}
+
+
+def _bootstrap(member: Member, judge: Judge) -> Bootstrap:
+    treated, controlled = judge.right(member.treatment), judge.right(member.control)
+    assert treated is not None and controlled is not None
     found = stats.paired_bootstrap(treated, controlled)
     both = found.over_seeds_and_images
     return Bootstrap(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from protege.study.findings.record import Cell, RunRow
-from protege.study.question.schema import Hypothesis, Study, Values
+from protege.study.question.schema import Hypothesis, Values
 
 
 @dataclass(frozen=True)
@@ -62,24 +62,14 @@ class Member:
         return both + (f" ({self.pair})" if self.pair else "")
 
 
-def hypotheses(study: Study, cells: Sequence[Cell]) -> list[Hypothesis]:
-    """Those of the file; else every other arm against `alone`, or against the first arm without a teacher."""
-    if study.compare:
-        return list(study.compare)
-    arms = list(dict.fromkeys(cell.arm for cell in cells))
-    control = "alone" if "alone" in arms else next((cell.arm for cell in cells if cell.alone), None)
-    return [Hypothesis(treatment=arm, control=control) for arm in arms if arm != control] if control else []
-
-
-def family(study: Study, cells: Sequence[Cell], rows: Sequence[RunRow] = ()) -> list[Member]:
+def family(asked: Sequence[Hypothesis], cells: Sequence[Cell], rows: Sequence[RunRow] = ()) -> list[Member]:
     """Hypotheses times pairs (and, in the literature protocol, times configurations). Where none is primary, all are.
 
     Pairs with the same student share their arms alone, and arms may share configurations: the same runs are compared once.
     """
-    named = hypotheses(study, cells)
-    any_primary = any(one.primary for one in named)
+    any_primary = any(one.primary for one in asked)
     found: dict[Any, Member] = {}
-    for hypothesis in named:
+    for hypothesis in asked:
         for member in _members(hypothesis, cells, hypothesis.primary or not any_primary):
             known = [runs_of(rows, cell) for cell in member.cells]
             if not member.among and not member.than and known[0] and known[0] == known[1]:

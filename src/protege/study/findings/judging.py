@@ -14,7 +14,6 @@ from protege.stats import families
 from protege.study.findings.family import Member, own_rows, runs_of
 from protege.study.findings.record import Cell, Claim, Interval, Population, RunRow, Which
 from protege.study.findings.rows import Rows, by_seed, test_value
-from protege.study.question.schema import Study
 
 UNLIKE = 0.01  # of Bartlett's test, which so few seeds seldom reach
 Named = Literal["paired", "welch", "pooled", "teachers"]
@@ -40,14 +39,12 @@ class Judged:
 class Judge:
     """Of one study at one moment."""
 
-    def __init__(
-        self, study: Study, score: Which, members: Sequence[Member], rows: Sequence[RunRow], read: Rows
-    ) -> None:
-        self._study, self._rows, self._read = study, rows, read
-        self._score: Which = score
+    def __init__(self, score: Which, members: Sequence[Member], rows: Sequence[RunRow], read: Rows) -> None:
+        self._rows, self._read = rows, read
+        self.score: Which = score
         self.size = len(members)
         self._cells = {cell.key: cell for member in members for cell in member.cells}
-        self._correct: dict[str, NDArray[np.bool_]] = {}
+        self._right: dict[str, NDArray[np.bool_] | None] = {}
 
     def judge(self, members: Sequence[Member]) -> dict[str, Judged]:
         """Members without a measured run on either side are left out."""
@@ -55,22 +52,19 @@ class Judge:
         for measure in dict.fromkeys(one.hypothesis.measure for one in members):
             those = [one for one in members if one.hypothesis.measure == measure and not one.among]
             those = [one for one in those if all(self.values(cell, measure) for cell in one.cells)]
-            arms = {self._node(cell): self.arm(cell, measure) for one in those for cell in one.cells}
+            arms = {self.node(cell): self.arm(cell, measure) for one in those for cell in one.cells}
             tested = families.given_teachers(arms, [self._contrast(one) for one in those], self.size) if those else []
             found |= {one.key: self._judged(one, given, arms) for one, given in zip(those, tested, strict=True)}
         return found
 
     def values(self, cell: Cell, measure: str) -> dict[int, float]:
-        return by_seed(own_rows(self._rows, cell), test_value(self._score, measure))
+        return by_seed(self.own(cell), test_value(self.score, measure))
 
     def arms_among(self, member: Member) -> dict[str, families.Arm]:
         """Those that are compared, and all that share their error."""
         measure = member.hypothesis.measure
         measured = [cell for cell in self._cells.values() if self.values(cell, measure)]
-        return {self._node(cell): self.arm(cell, measure) for cell in measured}
-
-    def node(self, cell: Cell) -> str:
-        return self._node(cell)
+        return {self.node(cell): self.arm(cell, measure) for cell in measured}
 
     # ---- one member ----
 
@@ -93,7 +87,7 @@ class Judge:
         elif over is not None:
             claims.insert(0 if named == "teachers" else 1, ("seeds and teachers", over))
         claims = [(population, one) for population, one in claims if float(one.standard_error) > 0]
-        if claims and measure == "accuracy":
+        if claims and measure == "accuracy" and all(self.right(cell) is not None for cell in member.cells):
             claims.append(self._over_images(member, *claims[0]))
         kinds = {arms[name].kind for name in contrast}
         sharing = sum(arm.kind in kinds for arm in arms.values())
@@ -104,27 +98,27 @@ class Judge:
         if member.hypothesis.test:
             return member.hypothesis.test
         taught = [cell for cell in member.cells if cell.teacher]
-        return "teachers" if taught and all(own_teachers(self._study, cell) for cell in taught) else "pooled"
+        return "teachers" if taught and all(own_teachers(self._rows, cell) for cell in taught) else "pooled"
 
     def _contrast(self, member: Member) -> dict[str, float]:
         """Cells of the same runs are one; what cancels is left out."""
         found: dict[str, float] = {}
         for cell, weight in zip(member.cells, member.weights, strict=True):
-            found[self._node(cell)] = found.get(self._node(cell), 0.0) + weight
+            found[self.node(cell)] = found.get(self.node(cell), 0.0) + weight
         return {name: weight for name, weight in found.items() if weight}
 
-    def _node(self, cell: Cell) -> str:
+    def node(self, cell: Cell) -> str:
         return "+".join(sorted(runs_of(self._rows, cell)))
 
     def arm(self, cell: Cell, measure: str, seeds: Sequence[int] | None = None) -> families.Arm:
         values = self.values(cell, measure)
         kept = list(values) if seeds is None else list(seeds)
         taught: dict[int, tuple[str, ...]] = {}
-        for row in own_rows(self._rows, cell):
+        for row in self.own(cell):
             if row.seed is not None:
                 taught[row.seed] = (*taught.get(row.seed, ()), *row.teachers)
         teachers = tuple(taught[seed] for seed in kept) if any(taught.values()) else ()
-        kind = (str(sorted(cell.student.model.items(), key=str)), measure)
+        kind = (str(sorted(cell.student.model.items(), key=str)), measure, self._read.judged_by(cell.key))
         return families.Arm(np.array([values[seed] for seed in kept]), teachers, kind)
 
     def _over_teachers(
@@ -132,46 +126,49 @@ class Judge:
     ) -> families.Tested | None:
         if len(common) < 2:
             return None
-        arms = {self._node(cell): self.arm(cell, member.hypothesis.measure, common) for cell in member.cells}
+        arms = {self.node(cell): self.arm(cell, member.hypothesis.measure, common) for cell in member.cells}
         return families.over_teachers(arms, contrast, self.size)
 
     def _over_images(
         self, member: Member, population: Population, found: families.Tested
     ) -> tuple[Population, families.Tested]:
         contrast = self._contrast(member)
-        right = {self._node(cell): self._right(cell) for cell in member.cells}
+        right = {self.node(cell): each for cell in member.cells if (each := self.right(cell)) is not None}
         added = np.asarray(1e4 * stats.image_variance(right, contrast))
         wider: Population = "seeds and images" if population == "seeds" else "seeds, teachers and images"
         return wider, families.over_images(found, added, self.size)
 
-    def _right(self, cell: Cell) -> NDArray[np.bool_]:
-        """Which test images each network of a cell got right."""
-        name = self._node(cell)
-        if name not in self._correct:
-            rows = own_rows(self._rows, cell)
-            self._correct[name] = np.stack([self._read.correct(row.id, self._score) for row in rows])
-        return self._correct[name]
+    def right(self, cell: Cell) -> NDArray[np.bool_] | None:
+        """Which test images each network of a cell got right, [networks, images]; None where what they said is gone."""
+        name = self.node(cell)
+        if name not in self._right:
+            each = [self._read.correct(row.id, self.score) for row in self.own(cell)]
+            known = [one for one in each if one is not None]
+            self._right[name] = np.stack(known) if len(known) == len(each) else None
+        return self._right[name]
+
+    def own(self, cell: Cell) -> list[RunRow]:
+        return own_rows(self._rows, cell)
 
 
 def unlike_arms(cells: Sequence[Cell], judge: Judge) -> Iterator[str]:
     """One error for arms that spread unlike overstates some intervals and understates others."""
-    for kind in dict.fromkeys(str(cell.student.model) for cell in cells):
-        those = [cell for cell in cells if str(cell.student.model) == kind]
-        arms = {judge.node(cell): judge.arm(cell, "accuracy") for cell in those if judge.values(cell, "accuracy")}
-        p = families.unlike_spreads(list(arms.values()))
+    measured = {judge.node(cell): judge.arm(cell, "accuracy") for cell in cells if judge.values(cell, "accuracy")}
+    for kind in dict.fromkeys(arm.kind for arm in measured.values()):
+        arms = [arm for arm in measured.values() if arm.kind == kind]
+        p = families.unlike_spreads(arms)
         if p is not None and p < UNLIKE:
-            sds = sorted(float(arm.values.std(ddof=1)) for arm in arms.values() if arm.n > 1)
+            sds = sorted(float(arm.values.std(ddof=1)) for arm in arms if arm.n > 1)
             yield (
                 f"Arms of one student spread over seeds by {sds[0]:.2f} to {sds[-1]:.2f} points, more unlike than chance "
                 f"(p = {p:.3f}), yet share one error: Welch's test, beside it in the table, does not."
             )
 
 
-def own_teachers(study: Study, cell: Cell) -> bool:
+def own_teachers(rows: Sequence[RunRow], cell: Cell) -> bool:
     """Whether every reported seed of a cell has a teacher that no other has, so that its spread is over teachers too."""
-    keys = (cell.teacher or "").split(" + ")
-    declared = [study.teachers[key] for key in keys if key in study.teachers]
-    return all(one.assign == "rotate" and len(one.source or one.seeds) >= len(study.seeds.report) for one in declared)
+    taught = [name for row in rows if row.role == "report" and row.cell == cell.key for name in row.teachers]
+    return len(set(taught)) == len(taught) > 0
 
 
 def _plain(

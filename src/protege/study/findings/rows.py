@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal, final
 
 import numpy as np
@@ -18,8 +19,8 @@ from protege.study.conduct.scores import divergence, heldout_of
 from protege.study.conduct.trials import trials
 from protege.study.findings.record import Hardware, RunRow, Scores, Which
 from protege.study.question.arms import Cell
+from protege.study.question.layout import Layout, PlannedRun, Tutor
 from protege.study.question.measures import scores
-from protege.study.question.plan import Plan, PlannedRun, Tutor
 
 WHICH: tuple[Which, ...] = ("final", "best")
 VERSIONS = ("processor", "torch", "python", "numpy", "system", "protege", "git", "host")  # of `runs.environment`
@@ -29,7 +30,7 @@ VERSIONS = ("processor", "torch", "python", "numpy", "system", "protege", "git",
 class Rows:
     """Reads the folders of a study's runs, each file once."""
 
-    def __init__(self, plan: Plan, failed: Mapping[str, str]) -> None:
+    def __init__(self, plan: Layout, failed: Mapping[str, str]) -> None:
         self._plan, self._failed = plan, failed
         self._said: dict[tuple[str, str], torch.Tensor | None] = {}
         self._stopped = {
@@ -72,8 +73,7 @@ class Rows:
         *,
         opened: bool,
     ) -> RunRow:
-        root = self._plan.place.runs
-        run = runs.Run(root / planned.id)
+        run = self._plan.run(planned.id)
         result = run.result() if run.finished else {}
         record = run.record() if run.record_file.exists() else {}
         state, error = self._state(planned, run)
@@ -93,18 +93,18 @@ class Rows:
             epochs=result.get("epochs"),
             heldout=heldout_of(run),
             best_epoch=(result.get("best") or {}).get("epoch"),
-            test=self._test(run, references) if opened else {},
+            test=self._test(run, references) if opened and run.finished else {},
             reference=" + ".join(tutor.key for tutor in references[0]) or None if references else None,
             parameters=result.get("parameters"),
             seconds=result.get("seconds"),
             device=_device(record),
-            path=planned.id,
+            path=_below(self._plan.place.runs, run),
         )
 
     def _state(
         self, planned: PlannedRun, run: runs.Run
     ) -> tuple[Literal["finished", "unfinished", "stopped", "diverged", "failed"], str | None]:
-        root = self._plan.place.runs
+        root = run.path.parent
         if run.finished:
             return "finished", None
         if (message := divergence(root, run.id)) is not None:
@@ -144,22 +144,35 @@ class Rows:
         known = [one for one in said if one is not None]
         if len(known) == len(lineup):
             own = self._logits(run.id, which)
-            return None if own is None else asdict(fidelity(own, _together(known)))
+            alike = own is not None and all(one.shape == own.shape for one in known)
+            return asdict(fidelity(own, _together(known))) if own is not None and alike else None
         if found["teachers"] == [tutor.identity for tutor in lineup]:
             return found[which].get("fidelity")
         return None
 
     def _logits(self, run_id: str, which: str) -> torch.Tensor | None:
         if (run_id, which) not in self._said:
-            run = runs.Run(self._plan.place.runs / run_id)
+            run = self._plan.run(run_id)
             there = (run.evaluations / f"test-{which}.safetensors").exists()
             self._said[run_id, which] = logits_of(run, "test", which)[0] if there else None
         return self._said[run_id, which]
 
-    def correct(self, run_id: str, which: Which) -> NDArray[np.bool_]:
-        """Whether each test image was right, in the order of the set."""
-        logits, labels = logits_of(runs.Run(self._plan.place.runs / run_id), "test", which)
+    def correct(self, run_id: str, which: Which) -> NDArray[np.bool_] | None:
+        """Whether each test image was right, in the order of the set; None where what the network said is gone."""
+        run = self._plan.run(run_id)
+        if not (run.evaluations / f"test-{which}.safetensors").exists():
+            return None
+        logits, labels = logits_of(run, "test", which)
         return (logits.argmax(1) == labels).numpy()
+
+    def judged_by(self, cell: str) -> str:
+        return self._plan.judged_by(cell)
+
+
+def _below(root: Path, run: runs.Run) -> str:
+    """Where its folder is: below the folder of runs, or anywhere."""
+    path = run.path.absolute()
+    return str(path.relative_to(root.absolute())) if path.is_relative_to(root.absolute()) else str(path)
 
 
 def _together(logits: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -13,28 +13,33 @@ from protege import runs
 from protege.runs.config import digest
 from protege.runs.records import Choices
 from protege.study.findings.record import RunRow
-from protege.study.question.plan import Plan
+from protege.study.question.layout import Layout
 
 Line = Mapping[str, Any]
 
 
-def ledger_of(plan: Plan, rows: Sequence[RunRow]) -> list[dict[str, Any]]:
+def ledger_of(plan: Layout, rows: Sequence[RunRow]) -> list[dict[str, Any]]:
     ids = {row.id for row in rows}
     return [line for line in runs.read_ledger(plan.place.runs)[0] if line["run"] in ids]
 
 
-def seal_warnings(plan: Plan, rows: Sequence[RunRow]) -> Iterator[str]:
+def seal_warnings(plan: Layout, rows: Sequence[RunRow]) -> Iterator[str]:
     file = plan.folder / "choices.json"
     choices: Mapping[str, Any] = runs.read_json(file, Choices) if file.exists() else {}
     chosen_at = datetime.fromisoformat(choices["time"]) if choices else None
-    lines, damaged = runs.read_ledger(plan.place.runs)
     own = ledger_of(plan, rows)
     yield from _early(own, chosen_at)
-    yield from _elsewhere(lines, own, chosen_at)
+    yield from _elsewhere(runs.read_ledger(plan.place.runs)[0], own, chosen_at)
+    yield from ledger_warnings(plan, rows)
+    yield from _reworded(plan, choices)
+
+
+def ledger_warnings(plan: Layout, rows: Sequence[RunRow]) -> Iterator[str]:
+    """Of any runs, whether or not a study made choices before."""
+    own = ledger_of(plan, rows)
     yield from _unrecorded(rows, own)
     yield from _again(plan, own)
-    yield from _reworded(plan, choices)
-    if damaged:
+    if damaged := runs.read_ledger(plan.place.runs)[1]:
         yield f"{damaged} line(s) of the ledger cannot be read: what they said of test sets is not known."
 
 
@@ -78,12 +83,12 @@ def _unrecorded(rows: Sequence[RunRow], own: Sequence[Line]) -> Iterator[str]:
         )
 
 
-def _again(plan: Plan, own: Sequence[Line]) -> Iterator[str]:
+def _again(plan: Layout, own: Sequence[Line]) -> Iterator[str]:
     """Lines of versions before weights were noted tell of repeated readings, not of what was read."""
     remade, changed, often = set(), set(), set()
     for run in dict.fromkeys(line["run"] for line in own):
         read = [line.get("weights") for line in own if line["run"] == run]
-        weights = runs.Run(plan.place.runs / run).weights_file("final")
+        weights = plan.run(run).weights_file("final")
         if len({one for one in read if one}) > 1:
             remade.add(run)
         elif len(read) > 1:
@@ -98,7 +103,7 @@ def _again(plan: Plan, own: Sequence[Line]) -> Iterator[str]:
         yield f"Test scores of {len(often)} run(s) were read more than once, {min(often)} among them."
 
 
-def _reworded(plan: Plan, choices: Mapping[str, Any]) -> Iterator[str]:
+def _reworded(plan: Layout, choices: Mapping[str, Any]) -> Iterator[str]:
     now: dict[str, Any] = {"question": plan.study.question, "notes": list(plan.study.notes)}
     for what, were in (("question", "was"), ("notes", "were")):
         if what in choices and choices[what] != now[what]:

@@ -12,11 +12,11 @@ from protege.study.conduct.select import Standing, standing, tried
 from protege.study.conduct.trials import seconds, trials
 from protege.study.findings.record import Candidate, Searched, Selection, Trial
 from protege.study.question.arms import Cell, Configuration
+from protege.study.question.layout import Layout, PlannedRun
 from protege.study.question.measures import MEASURES, Measure
-from protege.study.question.plan import Plan, PlannedRun
 
 
-def selection(plan: Plan, cell: Cell, heldout_images: int) -> Selection:
+def selection(plan: Layout, cell: Cell, heldout_images: int) -> Selection:
     """Every configuration with its scores, which one was chosen, and whether the images could tell them apart."""
     now = standing(plan, cell)
     candidates = tuple(
@@ -45,7 +45,7 @@ def selection(plan: Plan, cell: Cell, heldout_images: int) -> Selection:
     )
 
 
-def _searched(plan: Plan, cell: Cell) -> Searched:
+def _searched(plan: Layout, cell: Cell) -> Searched:
     asked, higher = trials(plan, cell), higher_chooses(plan.study)
     told: list[Trial] = []
     for one in asked:
@@ -71,7 +71,7 @@ def _without_noise(now: Standing, measure: Measure, known: int) -> str:
     return "One configuration alone did not diverge." if now.chosen else "Every configuration diverged."
 
 
-def _candidate(plan: Plan, configuration: Configuration, runs: Sequence[PlannedRun], now: Standing) -> Candidate:
+def _candidate(plan: Layout, configuration: Configuration, runs: Sequence[PlannedRun], now: Standing) -> Candidate:
     scores = seed_scores(plan, runs)
     known = [score for score in scores.values() if score is not None]
     return Candidate(

@@ -11,7 +11,6 @@ from typing import Any
 from protege import stats
 from protege.data.outside.consent import named_in
 from protege.models.config import ModelConfig
-from protege.runs import Run
 from protege.study.conduct.jobs import to_unseal, unsealed
 from protege.study.conduct.select import standing
 from protege.study.findings.record import (
@@ -22,15 +21,16 @@ from protege.study.findings.record import (
     RunRow,
     Scores,
     Selection,
+    Split,
     Summary,
     TeacherFacts,
     Which,
 )
 from protege.study.findings.rows import WHICH, by_seed, heldout_value, test_value
 from protege.study.question.arms import Cell as PlannedCell
-from protege.study.question.arms import Configuration, cell_key, cell_label, teacher_config
+from protege.study.question.arms import Configuration, cell_key, cell_label
+from protege.study.question.layout import Layout
 from protege.study.question.measures import MEASURES, scores
-from protege.study.question.plan import Plan
 
 
 def summary_of(values: Sequence[float]) -> Summary | None:
@@ -63,14 +63,14 @@ def heldout_summaries(rows: Sequence[RunRow]) -> dict[Which, Summary]:
 # ---- cells ----
 
 
-def cells(plan: Plan, rows: Sequence[RunRow], classes: int, size: int) -> list[Cell]:
+def cells(plan: Layout, rows: Sequence[RunRow], split: Split) -> list[Cell]:
     return [
-        _cell(plan, cell, [row for row in rows if row.role == "report" and row.cell == cell.key], classes, size)
+        _cell(plan, cell, [row for row in rows if row.role == "report" and row.cell == cell.key], split)
         for cell in plan.cells
     ]
 
 
-def _cell(plan: Plan, cell: PlannedCell, rows: list[RunRow], classes: int, size: int) -> Cell:
+def _cell(plan: Layout, cell: PlannedCell, rows: list[RunRow], split: Split) -> Cell:
     chosen = standing(plan, cell).chosen
     shown = chosen or cell.configurations[0]
     done = [row for row in rows if row.state == "finished"]
@@ -85,7 +85,7 @@ def _cell(plan: Plan, cell: PlannedCell, rows: list[RunRow], classes: int, size:
         pair=cell.pair,
         values=chosen.values if chosen else {},
         method=chosen.config.method.model_dump(mode="json") if chosen else None,
-        student=network_facts(shown.config.model, classes, size),
+        student=_facts(shown.config.model, plan, rows, split),
         smaller=smaller(shown),
         teacher=" + ".join(shown.teachers) or None,
         reference=" + ".join(shown.teachers or cell.reference) or None,
@@ -123,7 +123,11 @@ def _mean_seconds(rows: Sequence[RunRow]) -> float | None:
     return statistics.fmean(known) if known else None
 
 
-def network_facts(model: ModelConfig, classes: int, size: int) -> NetworkFacts:
+def _facts(model: ModelConfig, plan: Layout, rows: Sequence[RunRow], split: Split) -> NetworkFacts:
+    """On the images that its runs had; before there are any, on the study's."""
+    begun = next((run for row in rows if (run := plan.run(row.id)).record_file.exists()), None)
+    about = begun.record()["data"] if begun else None
+    classes, size = (len(about["classes"]), about["image_size"]) if about else (split.classes, split.image_size)
     parameters, multiply_adds = _measured(model.model_copy(update={"weights": None}).model_dump_json(), classes, size)
     return NetworkFacts(model=model.model_dump(mode="json"), parameters=parameters, multiply_adds=multiply_adds)
 
@@ -145,44 +149,48 @@ def _measured(model: str, classes: int, size: int) -> tuple[int | None, int | No
 # ---- teachers ----
 
 
-def teachers(plan: Plan, rows: Sequence[RunRow], classes: int, size: int) -> list[TeacherFacts]:
-    return [_teacher(plan, key, rows, classes, size) for key in dict.fromkeys(plan.used_teachers())]
+def teachers(plan: Layout, rows: Sequence[RunRow], split: Split) -> list[TeacherFacts]:
+    return [_teacher(plan, key, rows, split) for key in dict.fromkeys(plan.used_teachers())]
 
 
-def _teacher(plan: Plan, key: str, rows: Sequence[RunRow], classes: int, size: int) -> TeacherFacts:
-    declared = plan.study.teachers[key]
+def _teacher(plan: Layout, key: str, rows: Sequence[RunRow], split: Split) -> TeacherFacts:
+    tutors = plan.tutors(key)
     own = [row for row in rows if row.role == "teacher" and row.cell == key and row.state == "finished"]
-    trained = None if declared.source else teacher_config(plan.study, key)
+    trained, model = tutors[0].run, tutors[0].run.config.model if tutors[0].run else _given_model(plan, key)
+    unknown = NetworkFacts(model={}, parameters=None, multiply_adds=None)
     return TeacherFacts(
         key=key,
-        given=bool(declared.source),
-        student_of=tuple(one.source for one in trained.teacher) if trained else (),
-        network=network_facts(trained.model if trained else _given_model(plan, key), classes, size),
-        assign=declared.assign,
-        seeds=tuple(tutor.seed for tutor in plan.tutors(key) if tutor.seed is not None),
+        given=trained is None,
+        student_of=tuple(tutor.key for tutor in trained.tutors) if trained else (),
+        network=_facts(model, plan, own, split) if model else unknown,
+        assign=plan.study.teachers[key].assign,
+        seeds=tuple(tutor.seed for tutor in tutors if tutor.seed is not None),
         heldout=heldout_summaries(own),
         test=test_summaries(own) if trained else _given_scores(plan, key),
         seconds=_mean_seconds(own),
     )
 
 
-def _given_model(plan: Plan, key: str) -> ModelConfig:
-    config = plan.tutors(key)[0].config
-    if config.model is not None:
-        return config.model
+def _given_model(plan: Layout, key: str) -> ModelConfig | None:
+    """None of a run that is not there any more."""
+    from protege.errors import RunError
     from protege.runs import find
 
-    return find(plan.place.runs, config.source).config().model
+    config = plan.tutors(key)[0].config
+    try:
+        return config.model or find(plan.place.runs, config.source).config().model
+    except RunError:
+        return None
 
 
-def _given_scores(plan: Plan, key: str) -> dict[Which, dict[str, Summary]]:
+def _given_scores(plan: Layout, key: str) -> dict[Which, dict[str, Summary]]:
     """A given teacher was asked when its students were evaluated; what it said then stands in their records."""
     found: dict[str, Scores] = {}
     identities = [tutor.identity for tutor in plan.tutors(key)]
     for run, _ in to_unseal(plan):
         if not unsealed(plan, run):
             continue
-        record = Run(plan.place.runs / run.id).evaluation("test")
+        record = plan.run(run.id).evaluation("test")
         if "teacher" in record and len(record["teachers"]) == 1 and record["teachers"][0] in identities:
             found[record["teachers"][0]] = scores(record["teacher"])
     taken: dict[str, Summary] = {}
@@ -196,7 +204,7 @@ def _given_scores(plan: Plan, key: str) -> dict[Which, dict[str, Summary]]:
 # ---- grids ----
 
 
-def grids(plan: Plan, selections: Sequence[Selection], found: Sequence[Cell]) -> list[Grid]:
+def grids(plan: Layout, selections: Sequence[Selection], found: Sequence[Cell]) -> list[Grid]:
     """What was chosen among, on held-out images; or, in the literature protocol, every configuration on the test set."""
     chosen = [_held_out_grid(selection) for selection in selections if selection.search is None]
     varied = [cell for cell in plan.cells if cell.configurations[0].values and not cell.chosen_by_selection]
@@ -221,7 +229,7 @@ def _held_out_grid(selection: Selection) -> Grid:
     )
 
 
-def _tested_grid(plan: Plan, arm: str, pair: str | None, found: Sequence[Cell]) -> Grid:
+def _tested_grid(plan: Layout, arm: str, pair: str | None, found: Sequence[Cell]) -> Grid:
     """Luck from the spread over seeds: that of a mean of n seeds is their sd over the root of n."""
     cells_of = [cell for cell in found if cell.arm == arm and cell.pair == pair]
     score: Which = plan.study.report

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
 from protege import data
 from protege.data.files import is_there
@@ -20,48 +20,13 @@ from protege.runs.identity import known_as
 from protege.runs.records import Trials
 from protege.study.question.arms import Cell, Configuration, cells, configured, teacher_config
 from protege.study.question.forms import unequal_arms
+from protege.study.question.layout import Layout, PlannedRun, Role, Tutor
 from protege.study.question.schema import Hypothesis, Scale, Study, Than, Values
 from protege.teacher import sources
 
-Role = Literal["teacher", "select", "report"]
-
-
-@dataclass(frozen=True)
-class Tutor:
-    """One teacher network as one student run meets it."""
-
-    key: str  # of the study's teachers
-    config: TeacherConfig
-    identity: str
-    seed: int | None  # None: a weights file
-    run: PlannedRun | None  # None: it was given
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """A run in its place of the study."""
-
-    id: str
-    config: RunConfig
-    role: Role
-    place: str  # key of its cell or teacher
-    values: Values
-    tutors: tuple[Tutor, ...]
-    start: PlannedRun | None = None  # from whose weights it starts
-
-    @property
-    def seed(self) -> int:
-        return self.config.seed
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Runs of the study that must be finished first."""
-        start = (self.start.id,) if self.start else ()
-        return (*start, *(tutor.run.id for tutor in self.tutors if tutor.run))
-
 
 @final
-class Plan:
+class Plan(Layout):
     """A study at a place. Nothing here reads a pixel or a score."""
 
     def __init__(self, study: Study, place: Place, scale: Scale = "full") -> None:
@@ -155,6 +120,14 @@ class Plan:
         earlier = all_studies / f"{name}-{self._earlier_identity}"
         return earlier if earlier.exists() else next(iter(sorted(all_studies.glob(f"*-{self.identity}"))), own)
 
+    def asked(self) -> list[Hypothesis]:
+        """Those of the file; else every other arm against `alone`, or against the first arm without a teacher."""
+        if self.study.compare:
+            return list(self.study.compare)
+        arms = list(dict.fromkeys(cell.arm for cell in self.cells))
+        control = "alone" if "alone" in arms else next((cell.arm for cell in self.cells if cell.alone), None)
+        return [Hypothesis(treatment=arm, control=control) for arm in arms if arm != control] if control else []
+
     # ---- students ----
 
     def configurations(self, cell: Cell) -> Sequence[Configuration]:
@@ -186,7 +159,6 @@ class Plan:
         return self._trials[key]
 
     def select_runs(self, cell: Cell, configuration: Configuration) -> list[PlannedRun]:
-        """None where there is nothing to choose."""
         return (
             self._students(cell, configuration, "select", self.study.select_seeds) if cell.chosen_by_selection else []
         )
@@ -232,10 +204,6 @@ class Plan:
         weights = str(Run(self.place.runs / start.id).weights_file())
         return config.model_copy(update={"model": config.model.model_copy(update={"weights": weights})})
 
-    def references(self, cell: Cell, configuration: Configuration, position: int) -> list[tuple[Tutor, ...]]:
-        """With whom the student at this position of the seeds is compared: its teachers, or those that its pair would have had."""
-        return self.lineups(configuration.teachers or cell.reference, position)
-
     # ---- teachers ----
 
     def lineups(self, keys: Sequence[str], position: int) -> list[tuple[Tutor, ...]]:
@@ -247,7 +215,6 @@ class Plan:
         return list(itertools.product(*offered))
 
     def tutors(self, key: str) -> tuple[Tutor, ...]:
-        """All networks of a teacher, a seed each."""
         if key not in self._tutors:
             given = self.study.teachers[key].source
             self._tutors[key] = tuple((self._given(key, source) for source in given) if given else self._trained(key))
@@ -290,30 +257,9 @@ class Plan:
             self._fingerprints[described] = data.fingerprint(config.data, self.place.data_dir)
         return self._fingerprints[described]
 
-    def teacher_runs(self, keys: Iterable[str] | None = None) -> list[PlannedRun]:
-        """Those of these teachers, or of all that a cell needs, teachers of teachers first."""
-        found: dict[str, PlannedRun] = {}
-        for key in dict.fromkeys(self.used_teachers() if keys is None else keys):
-            for tutor in self.tutors(key):
-                _with_tutors(tutor, found)
-        return list(found.values())
-
-    def used_teachers(self) -> Iterator[str]:
-        """Keys, in order of use. Alone arms are compared with a teacher, so they use it too."""
-        for cell in self.cells:
-            for configuration in cell.configurations:
-                yield from configuration.teachers or cell.reference
-
 
 def _hashed(content: dict[str, Any]) -> str:
     return hashlib.sha256(canonical(content).encode()).hexdigest()[:8]
-
-
-def _with_tutors(tutor: Tutor, found: dict[str, PlannedRun]) -> None:
-    if tutor.run is not None:
-        for one in tutor.run.tutors:
-            _with_tutors(one, found)
-        found.setdefault(tutor.run.id, tutor.run)
 
 
 def warnings_before(study: Study, planned: Sequence[Cell]) -> list[str]:
