@@ -33,9 +33,7 @@ class Unread:
         return ""
 
 
-def found(
-    accuracies: Mapping[tuple[str, str | None], Sequence[float]], *asked: Hypothesis
-) -> tuple[list[Cell], Judge, Given, list[Any]]:
+def found(accuracies: Mapping[Any, Sequence[float]], *asked: Hypothesis) -> tuple[list[Cell], Judge, Given, list[Any]]:
     """Cells and their judge, of students of one network; all but those alone are taught by one teacher."""
     cells, rows = [], []
     for (arm, pair), values in accuracies.items():

@@ -55,7 +55,7 @@ def _answer(effects: Sequence[Effect], cells: Sequence[Cell]) -> str:
             f"{counts['lower']} lower and {undecided} not shown to differ (p-values corrected for {effects[0].family})."
         )
     if any(cell.test for cell in cells):
-        return f"{opening}; no taught network has a counterpart alone among these runs, so there is nothing to compare."
+        return f"{opening}; there are no test scores of both a taught network and the same one alone, so there is nothing to compare."
     return f"{opening}; the test set of these runs has not been opened, so only held-out accuracies are known."
 
 
