@@ -138,6 +138,19 @@ def test_a_file_of_unknown_origin_is_said_on_the_terminal_and_in_the_record(
     assert len(said) == 1 and "foreign.pth was trained on, and 2 run(s) learned from it" in said[0]
 
 
+def test_a_teacher_of_cifar10_has_seen_what_judges_in_cifar10_mini(real_data: Path, tmp_path: Path) -> None:
+    """The real sets: the small one is cut from the large one, and its images are the same to the pixel."""
+    large, small = (data.load(DataConfig(name=name), real_data) for name in ("cifar10", "cifar10-mini"))
+    whole = np.concatenate([large.marks().train, large.marks().heldout, large.marks().test])
+    for judges in (small.marks().heldout, small.marks().test):
+        assert len(judges) and np.isin(judges, whole).all()
+    place = Place(runs=tmp_path, data_dir=real_data, threads=1, quiet=True)
+    big = {"name": "cifar10", "heldout": 0, "limit": 5000}
+    teacher = train(check_run(TINY | {"data": big}), place)
+    with pytest.raises(DataError, match=r"was trained on \d+ of the 500 held-out images that judge this run"):
+        train(check_run(TINY | {"data": {"name": "cifar10-mini"}, "teacher": str(teacher.path)}), place)
+
+
 def test_sets_that_were_trained_on_are_written_once_for_all_runs(tmp_path: Path) -> None:
     first, second = (trained(tmp_path, {"data": JUDGED, "seed": seed}) for seed in (0, 1))
     (file,) = (tmp_path / "seen").iterdir()
