@@ -50,7 +50,7 @@ def started(
     return found
 
 
-def ended(processes: list[subprocess.Popen[str]], seconds: float = 300) -> list[tuple[int, str]]:
+def ended(processes: list[subprocess.Popen[str]], seconds: float = 900) -> list[tuple[int, str]]:
     """Exit codes and what was said, in order; none may outlive this."""
     try:
         said = [process.communicate(timeout=seconds)[0] for process in processes]

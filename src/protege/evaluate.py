@@ -167,8 +167,7 @@ def predict(predictor: Predictor, images: Images, device: torch.device, batch_si
         part.eval()
     step = at_a_time(batch_size, images.pixels.shape[-1])
     said = [
-        predictor(images.pixels[start : start + step].to(device)).float().cpu()
-        for start in range(0, max(len(images), 1), step)  # of no images, no logits
+        predictor(images.pixels[start : start + step].to(device)).float().cpu() for start in range(0, len(images), step)
     ]
     for part, mode in zip(parts, modes, strict=True):
         part.train(mode)

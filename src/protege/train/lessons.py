@@ -116,7 +116,7 @@ class Lessons:
         return range(batch, min(batch + ahead, rhythm.batches))
 
     def _shown(self, positions: Tensor, epoch: int) -> Shown:
-        own, batch = positions[self.ranks.part(len(positions))], len(positions)
+        batch, own = len(positions), positions[self.ranks.shown(len(positions))]
         rendered = self.views.render(self.images, own, self.config.seed, epoch, self.device)
         labels, indices = (kept[positions].to(self.device) for kept in (self.images.labels, self.images.indices))
         mixed = (

@@ -229,7 +229,7 @@ class Training:
         state, heldout = self.state, self.splits.heldout
         assert heldout is not None
         with state.final_weights():
-            mine = predict(self.predictor(), heldout.at(self.ranks.part(len(heldout))), self.device)
+            mine = predict(self.predictor(), heldout.at(self.ranks.shown(len(heldout))), self.device)
             accuracy, nll = accuracy_and_nll(self.ranks.gathered(mine, len(heldout)), heldout.labels)
             self.watch.scores(state, nll)
             if accuracy > state.best.accuracy:

@@ -118,7 +118,7 @@ class AsOne(TorchFunctionMode):
         if running_mean is not None and running_var is not None:
             running_mean.lerp_(mean, momentum)
             running_var.lerp_(var * (sum(values) / (sum(values) - 1)), momentum)
-        made = _BatchNorm.apply(input, weight, bias, mean, var, eps, sum(values), self.ranks)
+        made = _BatchNorm.apply(input, weight, bias, mean, var, eps, values, self.ranks)
         assert isinstance(made, Tensor)
         return made
 
@@ -136,7 +136,7 @@ class AsOne(TorchFunctionMode):
         self._refuse_other_draws()
         layout = torch.channels_last if input.ndim == 4 and not input.is_contiguous() else torch.contiguous_format
         ones = input.new_ones((self.batch, *input.shape[1:])).contiguous(memory_format=layout)
-        kept = func(ones, p, True)[self.ranks.part(self.batch)]
+        kept = func(ones, p, True)[self.ranks.shown(self.batch)]
         self.drawn = self._generator()
         return input * kept
 
@@ -159,13 +159,9 @@ def whole_statistics(mine: Tensor, values: list[int], ranks: Ranks) -> tuple[Ten
 
     Sums of squares would lose what is small beside the mean, so variances are put together around the common mean.
     """
-    channels = mine.shape[1]
-    mine = at_least_float32(mine)
-    own = mine.new_zeros(2, channels)
-    if len(mine):
-        rest = [number for number in range(mine.ndim) if number != 1]
-        own[1], own[0] = torch.var_mean(mine, rest, correction=0)
-    means, variances = ranks.every(own).unbind(1)
+    rest = [number for number in range(mine.ndim) if number != 1]
+    var, mean = torch.var_mean(at_least_float32(mine), rest, correction=0)
+    means, variances = ranks.every(torch.stack([mean, var])).unbind(1)
     mean = _averaged(means, values)
     return mean, _averaged(variances + (means - mean).square(), values)
 
@@ -187,7 +183,7 @@ class _BatchNorm(torch.autograd.Function):
         mean: Tensor,
         var: Tensor,
         eps: float,
-        values: int,
+        values: list[int],
         ranks: Ranks,
     ) -> Tensor:
         ctx.save_for_backward(mine, weight, mean, var)
@@ -201,7 +197,9 @@ class _BatchNorm(torch.autograd.Function):
             gradients[0], mine, weight, mean, var, None, None, False, ctx.eps, [True, True, True]
         )
         # what all values of a channel share: the mean gradient, and its part along the normalised values
-        along, level = ctx.ranks.summed(at_least_float32(torch.stack([moved, shifted]))) / -ctx.values
+        along, level = ctx.ranks.summed(at_least_float32(torch.stack([moved, shifted]))) / -sum(ctx.values)
+        if not ctx.values[ctx.ranks.own]:  # a guest had no part in the statistics
+            return direct, None if weight is None else moved, None if weight is None else shifted, *[None] * 5
         scale = (var + ctx.eps).rsqrt() * (1.0 if weight is None else weight)
         through = F.batch_norm(mine, mean, var, scale * along, scale * level, False, 0.0, ctx.eps)
         return direct + through, None if weight is None else moved, None if weight is None else shifted, *[None] * 5

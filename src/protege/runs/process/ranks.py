@@ -60,6 +60,11 @@ class Ranks:
         """The own slice of so many images."""
         return slice(self.own * total // self.count, (self.own + 1) * total // self.count)
 
+    def shown(self, total: int) -> slice:
+        """The own slice, or a guest where it is empty, as networks want to see something: what is said of a guest is left out."""
+        own = self.part(total)
+        return own if own.start < own.stop else slice(0, 1)
+
     # ---- what each has becomes what all have ----
 
     def gathered(self, mine: Tensor, total: int) -> Tensor:
@@ -126,15 +131,17 @@ class Ranks:
 class _Gathered(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, mine: Tensor, ranks: Ranks, total: int) -> Tensor:
-        ctx.part = ranks.part(total)
+        ctx.part, ctx.rows = ranks.part(total), len(mine)
         sizes = ranks.sizes(total)
+        own = sizes[ranks.own]  # a guest is no row of it
         padded = mine.new_zeros((max(sizes), *mine.shape[1:]))
-        padded[: len(mine)] = mine
+        padded[:own] = mine[:own]
         return torch.cat([rows[:size] for rows, size in zip(ranks.every(padded), sizes, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return gradients[0][ctx.part], None, None
+        own = gradients[0][ctx.part]
+        return own if len(own) == ctx.rows else own.new_zeros((ctx.rows, *own.shape[1:])), None, None
 
 
 def _result_of(work: Callable[[], Found]) -> tuple[Found | None, BaseException | None]:
