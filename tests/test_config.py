@@ -50,7 +50,7 @@ def test_a_mistyped_method_gets_a_suggestion() -> None:
 
 
 def test_a_method_that_listens_needs_a_teacher() -> None:
-    with pytest.raises(ConfigError, match="--teacher"):
+    with pytest.raises(ConfigError, match="as `teacher`"):
         check_run({"method": "kd"})
     with pytest.raises(ConfigError, match="listens to no teacher"):
         check_run({"method": "supervised", "teacher": "somewhere"})

@@ -89,9 +89,13 @@ def test_a_wrong_name_gets_a_suggestion(runs: Path) -> None:
         asked("tiny-0123456x", "--runs", runs)
 
 
-def test_a_study_without_findings_says_what_makes_them(runs: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no findings in .* `protege study run x.yaml` makes them"):
-        asked("x.yaml", "--runs", runs)
+def test_a_study_without_findings_says_what_makes_them(runs: Path, tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    with pytest.raises(ConfigError, match=r"There is no file .*x\.yaml"):
+        asked(str(file), "--runs", runs)
+    file.touch()
+    with pytest.raises(ConfigError, match=r"no findings in .* `protege study run .*x\.yaml` makes them"):
+        asked(str(file), "--runs", runs)
 
 
 def test_mistakes_are_one_clear_error(runs: Path, tmp_path: Path) -> None:

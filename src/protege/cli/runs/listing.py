@@ -8,14 +8,16 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from protege.cli.places import JsonOption, RunsOption
 from protege.errors import ConfigError, ProtegeError, suggest
-from protege.runs import Run
 from protege.runs.display import out, table_of
+
+if TYPE_CHECKING:
+    from protege.runs import Run
 
 Row = dict[str, Any]
 
