@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from protege.launch.where import slurm_folder
 from protege.runs import Run, locking
 from protege.runs.config import Place
 from protege.study.conduct.jobs import jobs
-from protege.study.conduct.watching import Watching
+from protege.study.conduct.watching import Watching, table
 from protege.study.question.load import study_of
 from protege.study.question.plan import Plan
 
@@ -74,6 +75,9 @@ def test_jobs_of_a_cluster_are_seen_where_they_run_and_where_they_wait(slurm: Fa
     assert (row.state, row.where, row.epochs, row.of, row.left) == ("in training", "job 41_0 on n7", 1, 4, 30.0)
     assert seen.count("in the queue") == 4 and seen.to_come == 2
     assert all(row.left == 40.0 for row in seen.rows if row.state == "in the queue")  # at the only pace that is known
+    assert table(seen).row_count == 5
+    many = dataclasses.replace(seen, rows=tuple(row for row in seen.rows for _ in range(100)))
+    assert table(many).row_count == 100 + 8  # of a thousand in the queue, a screen
     assert seen.left() == 30 + 4 * 40 + 2 * (30 + 4 * 40) / 5
 
 

@@ -22,6 +22,7 @@ from protege.study.conduct.jobs import known_runs, label, left, progress
 from protege.study.question.plan import Plan, PlannedRun
 
 State = Literal["finished", "diverged", "in training", "in the queue", "waiting", "to do"]
+QUEUED_SHOWN = 8  # rows of a table
 LINES_EVERY = 60.0  # seconds, into a log, where nothing changes
 ORDER = ("in training", "in the queue", "waiting", "to do", "diverged", "finished")
 
@@ -180,9 +181,9 @@ def show(watching: Watching, every: float, once: bool) -> None:
 
 def table(seen: Seen) -> Table:
     shown = table_of(seen.sentence(), "run", "state", "where", "since", "epochs", "left")
-    for row in sorted(seen.rows, key=lambda row: ORDER.index(row.state)):
-        if row.state in ("finished", "diverged", "to do", "waiting"):
-            continue
+    going = [row for row in seen.rows if row.state == "in training"]
+    queued = [row for row in seen.rows if row.state == "in the queue"]
+    for row in (*going, *queued[:QUEUED_SHOWN]):
         since = time.strftime("%d.%m. %H:%M", time.localtime(row.since)) if row.since else ""
         left = duration(row.left) if row.left is not None else ""
         shown.add_row(row.label or row.run, row.state, row.where, since, f"{row.epochs}/{row.of}", left)
