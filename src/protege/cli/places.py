@@ -40,6 +40,13 @@ OnOption = Annotated[
     ),
 ]
 DetachOption = Annotated[bool, typer.Option("--detach", help="on slurm: leave it to a small job of its own")]
+LogOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log",
+        help="tell a tracker too: tensorboard or wandb (may be repeated; `pip install 'protege[NAME]'`)",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="no progress display")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
 MovedOption = Annotated[

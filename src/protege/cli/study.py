@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from protege.cli.places import OPEN, DataDirOption, DetachOption, JsonOption, OnOption, RunsOption, where_of
+from protege.cli.places import (
+    OPEN,
+    DataDirOption,
+    DetachOption,
+    JsonOption,
+    LogOption,
+    OnOption,
+    RunsOption,
+    place_of,
+    where_of,
+)
 from protege.errors import ConfigError, suggest
 from protege.study import words
 
@@ -74,6 +84,7 @@ def run(
         bool,
         typer.Option("--report/--no-report", help="end with the page and its tables, in `report` beside the findings"),
     ] = True,
+    log: LogOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="no progress display")] = False,
     on: OnOption = "local",
     detach: DetachOption = False,
@@ -87,6 +98,7 @@ def run(
     place = place.model_copy(
         update={"memory_dir": memory_dir and memory_dir.absolute(), "memory_limit": memory_limit or None}
     )
+    place = _told(place, log)
     plan = _plan(file, scale, place)
     _refuse_unknown(only or [], plan)
     if detach and not dry_run:
@@ -259,6 +271,15 @@ def _place(runs: Path, data_dir: Path | None, device: str) -> tuple[Place, list[
 
     devices = [one.strip() for one in device.split(",") if one.strip()] or ["auto"]
     return Place(runs=runs.absolute(), data_dir=data_dir.absolute() if data_dir else None, device=devices[0]), devices
+
+
+def _told(place: Place, log: list[str] | None) -> Place:
+    """Trackers that are missing are said now, and not by the first run."""
+    from protege.runs.trackers import refuse_missing
+
+    told = place_of(**{**place.model_dump(), "log": tuple(log or ())})
+    refuse_missing(told.log)
+    return told
 
 
 def _plan(file: Path, scale: Literal["full", "reduced"], place: Place) -> Plan:

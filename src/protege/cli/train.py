@@ -19,6 +19,7 @@ from protege.cli.places import (
     DetachOption,
     DeviceOption,
     JsonOption,
+    LogOption,
     MemoryLimitOption,
     OnOption,
     QuietOption,
@@ -79,6 +80,7 @@ def train(
     regroup: Annotated[
         bool, typer.Option("--regroup", help="go on with another number of processes: the last bits differ")
     ] = False,
+    log: LogOption = None,
     quiet: QuietOption = False,
     on: OnOption = "local",
     detach: DetachOption = False,
@@ -109,6 +111,7 @@ def train(
         compile=compiled,
         memory_dir=memory_dir,
         memory_limit=memory_limit,
+        log=tuple(log or ()),
     )
     if axes:
         _search(given, config, axes, count, place, where, as_json)

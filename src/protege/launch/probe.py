@@ -42,7 +42,7 @@ def probe(config: RunConfig, stand_ins: Sequence[ModelConfig], place: Place) -> 
     small = _small(config, batches * config.optim.batch_size)
     with tempfile.TemporaryDirectory(prefix="protege-probe-") as folder:
         here = place.model_copy(
-            update={"runs": Path(folder), "memory_dir": None, "quiet": True, "checkpoint_seconds": 1e9}
+            update={"runs": Path(folder), "memory_dir": None, "quiet": True, "checkpoint_seconds": 1e9, "log": ()}
         )
         made = iter([TeacherConfig(source=str(_stand_in(model, small, here).path)) for model in stand_ins])
         tutors = tuple(next(made) if tutor.source == STAND_IN else tutor for tutor in config.teacher)

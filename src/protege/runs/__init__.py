@@ -1,5 +1,5 @@
 """A run: what it is (`config`), where it lies (`folder`, `files`), what it is made on (`process`, `hardware`, `tuning`),
-how it looks (`display`)."""
+how it looks (`display`, `trackers`)."""
 
 from typing import TYPE_CHECKING
 

@@ -29,6 +29,7 @@ from protege.views.config import ViewsConfig
 
 DATA, MODEL = "cifar10-mini", "resnet20"  # unless others are named
 
+TrackerName = Literal["tensorboard", "wandb"]
 Description = dict[str, Any]  # a run as YAML or options give it, not yet checked
 
 
@@ -383,6 +384,7 @@ class Place(Described):
     until: int | None = Field(
         default=None, ge=1, description="epochs after which it rests, with a checkpoint (else it is trained to the end)"
     )
+    log: tuple[TrackerName, ...] = Field(default=(), description="trackers that are told of it: tensorboard, wandb")
     wait: bool = Field(default=False, description="wait for another process on the same run instead of refusing")
     regroup: bool = Field(
         default=False,

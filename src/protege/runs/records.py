@@ -261,6 +261,9 @@ class Choices(_Part):
     notes: NotRequired[list[str]]
 
 
+Tracked = dict[str, Count]  # tracker -> epochs that it was told of, and one more with the result
+
+
 class Trials(_Part):
     """What a search asked for: the values of each trial, those of a round together."""
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from numpy import ndarray
 from torch import Tensor
 
 from protege import data, runs
@@ -32,6 +33,7 @@ from protege.runs.identity import known_as
 from protege.runs.process import begun_by, settle, stoppable
 from protege.runs.process.ranks import present
 from protege.runs.records import PrunedRecord
+from protege.runs.trackers import Trackers, confusions, refuse_missing
 from protege.teacher import recall, speaking
 from protege.teacher.seen import Seen, listed, refuse_any_leak
 from protege.teacher.sources import Source, identify
@@ -75,6 +77,7 @@ def train(run: RunConfig | Mapping[str, Any], place: Place | None = None) -> run
     place, ranks = place or Place(), present()
     config = check_run(run) if isinstance(run, Mapping) else run
     refuse_what_cannot_be_divided(config, place, ranks)
+    refuse_missing(place.log)
     planned = plan(config, place)
     ranks.agree(planned.id, "run")
     known = runs.Run(place.runs / planned.id)
@@ -153,6 +156,7 @@ class Training:
         self.step = Step(config, self.rhythm, splits.mean, splits.std, self.arithmetic.student)
         self.record = Record(run, config, splits.classes, self.rhythm, place.checkpoint_seconds)
         self.watch = Watch(run, config)
+        self.trackers = Trackers(run, place.log if ranks.first else (), self.display.say)
 
     # ---- the loop ----
 
@@ -165,11 +169,13 @@ class Training:
             if self.state.epoch == epochs:
                 asked = self.lessons.memory.asked if self.lessons.memory else None
                 self.ranks.from_first(lambda: self.record.finish(self.state, asked))
+                self.trackers.end(self._pictures)
 
     def close(self) -> None:
         """Others may drop what the teacher said now, however the run ended."""
         if self.lessons.memory:
             self.lessons.memory.close()
+        self.trackers.close()
 
     def train_epoch(self) -> None:
         state = self.state
@@ -194,6 +200,7 @@ class Training:
         heldout = self._look_at_heldout() if looks and self.splits.heldout is not None else {}
         rate = self.step.rate(state)
         self.display.epoch_done(self.ranks.from_first(lambda: self.record.epoch(state, rate, seconds, heldout)))
+        self.trackers.follow()
         state.seconds += seconds
         state.next_epoch()
         self._since = time.perf_counter()
@@ -235,6 +242,13 @@ class Training:
             if accuracy > state.best.accuracy:
                 state.best = Best(state.epoch, accuracy, state.weights())
         return {"heldout_accuracy": accuracy, "heldout_nll": nll}
+
+    def _pictures(self) -> dict[str, ndarray]:
+        if (heldout := self.splits.heldout) is None:
+            return {}
+        with self.state.final_weights():
+            said = predict(self.predictor(), heldout, self.device).argmax(1)
+        return {"heldout/confusions": confusions(heldout.labels.tolist(), said.tolist(), self.splits.classes)}
 
     def predictor(self) -> Predictor:
         learner = self.state.learner
