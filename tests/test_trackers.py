@@ -16,9 +16,9 @@ import pytest
 
 from protege.errors import MissingExtra, Stopped
 from protege.runs import Run, every
-from protege.runs import trackers as tracking
 from protege.runs.config import Place, TrackerName, check_run
-from protege.runs.trackers import Trackers, scalars
+from protege.runs.display import trackers as tracking
+from protege.runs.display.trackers import Trackers, scalars
 from protege.train import loop as training
 from protege.train import plan
 

@@ -275,7 +275,7 @@ def _place(runs: Path, data_dir: Path | None, device: str) -> tuple[Place, list[
 
 def _told(place: Place, log: list[str] | None) -> Place:
     """Trackers that are missing are said now, and not by the first run."""
-    from protege.runs.trackers import refuse_missing
+    from protege.runs.display.trackers import refuse_missing
 
     told = place_of(**{**place.model_dump(), "log": tuple(log or ())})
     refuse_missing(told.log)

@@ -1,5 +1,5 @@
 """A run: what it is (`config`), where it lies (`folder`, `files`), what it is made on (`process`, `hardware`, `tuning`),
-how it looks (`display`, `trackers`)."""
+how it looks, and who else is told (`display`)."""
 
 from typing import TYPE_CHECKING
 

@@ -28,12 +28,12 @@ from protege.models import check
 from protege.models.cutting import Kept
 from protege.runs.config import Place, RunConfig, check_run
 from protege.runs.display import TrainingDisplay
+from protege.runs.display.trackers import Trackers, confusions, refuse_missing
 from protege.runs.hardware import device_of
 from protege.runs.identity import known_as
 from protege.runs.process import begun_by, settle, stoppable
 from protege.runs.process.ranks import present
 from protege.runs.records import PrunedRecord
-from protege.runs.trackers import Trackers, confusions, refuse_missing
 from protege.teacher import recall, speaking
 from protege.teacher.seen import Seen, listed, refuse_any_leak
 from protege.teacher.sources import Source, identify
