@@ -290,7 +290,7 @@ def offered(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     ("words", "expected"),
     [
         ("protege unp", ["unpack"]),
-        ("protege train --model resnet8", ["resnet8", "resnet8x4"]),
+        ("protege train --model resnet8x", ["resnet8x4"]),
         ("protege train --model resnet8 --optim.optimizer ", ["sgd", "adamw"]),
         ("protege train --method dkd --method.oth", ["--method.others-weight"]),
         ("protege train --optim.nest", ["--optim.nesterov"]),
