@@ -46,8 +46,8 @@ Train one network: alone, or taught. The same description is the same run: finis
   protege train run.yaml --seed 3
   protege train run.yaml --search optim.lr 0.01 0.5 log --search optim.optimizer sgd adamw --trials 12
 
-`--search FIELD LOW HIGH [log]`, or `--search FIELD CHOICE CHOICE ...`: a few trials with a seed of their own, judged on held-out images;
-the best of them is then trained with the run's own seed. It needs `pip install 'protege[search]'`.
+`--search FIELD LOW HIGH \\[log]`, or `--search FIELD CHOICE CHOICE ...`: a few trials with a seed of their own, judged on held-out images;
+the best of them is then trained with the run's own seed. It needs `pip install 'protege\\[search]'`.
 """
 
 
