@@ -58,6 +58,7 @@ def ended(processes: list[subprocess.Popen[str]], seconds: float = 900) -> list[
     finally:
         for process in processes:
             process.kill()
+            process.communicate()
 
 
 # ---- the script ----
