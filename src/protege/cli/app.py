@@ -98,7 +98,7 @@ def demo(
     quiet: QuietOption = False,
     full: Annotated[bool, typer.Option("--full", help="train the teacher as well, some minutes more")] = False,
 ) -> None:
-    """Students alone and taught, on bundled images, in a minute and a half: an honest comparison, and a file for a device."""
+    """Students alone and taught, on bundled images, in minutes: an honest comparison, and a file for a device."""
     place = place_of(runs=runs, device=device, threads=threads, quiet=quiet)
     from protege.cli.demo import demonstrate
 

@@ -1,4 +1,4 @@
-"""The whole story in a minute and a half: students alone and taught, what may be said of the difference, and a file for a device."""
+"""The whole story in minutes: students alone and taught, what may be said of the difference, and a file for a device."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def demonstrate(place: Place, out: Console, full: bool = False) -> None:
     """Train what is not trained yet, evaluate, say what came out, and ship it. `full`: the teacher is trained here as well."""
     progress.print(
         f"protege demo: {len(SEEDS)} students of 500 photographs alone and {len(SEEDS)} taught, by a teacher that is "
-        f"{'trained first; some minutes' if full else 'there already; a minute and a half on two quiet cores'}. "
+        f"{'trained first; some minutes' if full else 'there already; about two minutes on two cores'}. "
         "Stop it and start it again as you like."
     )
     teacher = train(check_run(TEACHER), place) if full else bundled_teacher(place.runs)
