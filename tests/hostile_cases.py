@@ -895,7 +895,7 @@ def packs(draw: random.Random, world: World) -> Case:
     import tarfile
 
     from protege.runs import find
-    from protege.runs.archive import pack
+    from protege.runs.keeping.archive import pack
 
     path, runs = world.folder / "runs.tar", [find(world.runs, name) for name in (world.teacher, world.student)]
     pack(runs, world.runs, path)

@@ -12,8 +12,8 @@ from record_cases import result_record, run_record
 
 from protege import runs as room
 from protege.errors import RunError
-from protege.runs.archive import pack, unpack
-from protege.runs.belonging import studies_of
+from protege.runs.keeping.archive import pack, unpack
+from protege.runs.keeping.belonging import studies_of
 
 TEACHER = "resnet14-supervised-aaaaaaaaaaaa"
 KD = [f"resnet8-kd-{number:012x}" for number in range(3)]

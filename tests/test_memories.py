@@ -11,7 +11,8 @@ import torch
 from memory_cases import CLASSES, IMAGES, VIEWS, everything, filled, opened, word
 
 from protege.errors import RunError
-from protege.teacher.memory_folder import allocated, drop, overview
+from protege.runs.files import allocated
+from protege.teacher.memory_folder import drop, overview
 
 
 @pytest.fixture

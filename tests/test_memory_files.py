@@ -13,9 +13,9 @@ import torch
 from memory_cases import CLASSES, IMAGES, VIEWS, asker, everything, filled, opened, word
 
 from protege.errors import RunError
+from protege.runs.files import allocated
 from protege.teacher import memory_files
 from protege.teacher.memory import Memory, answers
-from protege.teacher.memory_folder import allocated
 
 ROW = 4 * (CLASSES // 2 + 1)  # bytes: ten values of two bytes, and the checksum
 

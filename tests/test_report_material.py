@@ -45,7 +45,7 @@ def test_the_training_loss_is_the_sum_of_all_terms_and_each_has_its_own_curve(tm
 def test_seeds_of_unequal_length_are_compared_where_all_have_been(tmp_path: Path) -> None:
     found = findings()
     write_runs(found, tmp_path, epochs=5)
-    metrics = tmp_path / found.rows("kd")[1].path / "metrics.jsonl"
+    metrics = tmp_path / found.runs_of("kd")[1].path / "metrics.jsonl"
     metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:3]))
     assert curves_of(subject(found, "cell/kd"), tmp_path)[HELDOUT_ACCURACY].epochs == (1, 2, 3)
 
@@ -76,7 +76,7 @@ def test_held_out_evaluations_stand_in_while_the_test_set_is_sealed(tmp_path: Pa
     found = findings()
     write_runs(found, tmp_path)
     sealed = found.model_copy(update={"runs": tuple(one.model_copy(update={"test": {}}) for one in found.runs)})
-    for one in sealed.rows("kd"):
+    for one in sealed.runs_of("kd"):
         folder = tmp_path / one.path / "evaluations"
         (folder / "test.json").unlink()
         record = {"run": one.id, "split": "heldout", "images": 30, "teachers": [], "final": evaluation(one.seed or 0)}

@@ -256,7 +256,7 @@ def test_late_epochs_are_those_of_the_shortest_training_so_that_all_are_in_the_p
     """A teacher of 24 epochs and students of 12: from epoch 9, the last third of the students."""
     found = findings()
     write_runs(found, tmp_path)
-    for one in found.rows("big", "teacher"):
+    for one in found.runs_of("big", "teacher"):
         file = tmp_path / one.path / "metrics.jsonl"
         lines = [json.loads(line) for line in file.read_text().splitlines()]
         longer = [{**line, "epoch": line["epoch"] + 12} for line in lines]
@@ -411,7 +411,7 @@ def test_folders_that_are_gone_are_said_and_the_rest_stays(tmp_path: Path) -> No
 def test_a_damaged_evaluation_is_said_and_the_rest_stays(tmp_path: Path) -> None:
     found = findings()
     write_runs(found, tmp_path)
-    row = found.rows("kd")[0]
+    row = found.runs_of("kd")[0]
     (tmp_path / row.path / "evaluations" / "test.json").write_text('{"final"')
     made = page(found, tmp_path)
     assert "is damaged (not JSON)" in made

@@ -170,16 +170,16 @@ def test_a_price_that_a_run_lacks_is_missing_and_not_zero(finished: tuple[Plan, 
     plan, before = finished
     runs = tmp_path / "runs"
     shutil.copytree(plan.place.runs, runs)
-    for row in before.rows("alone"):
+    for row in before.runs_of("alone"):
         Run(runs / row.id).keep_measured("final", {"bytes": 350_000, "latency_ms": 2.0 + (row.seed or 0), "threads": 1})
     found = gather(planned(runs))
     assert found.cell("alone").test["final"]["bytes"].mean == 350_000
     assert found.cell("alone").test["final"]["latency_ms"].mean == 2.5
     assert "bytes" not in found.cell("kd").test["final"]
-    assert all("bytes" not in row.test["final"] for row in found.rows("kd"))
+    assert all("bytes" not in row.test["final"] for row in found.runs_of("kd"))
     compared = planned(runs, compare=[{"treatment": "kd", "measure": "latency_ms"}])
     assert gather(compared).effects[0].outcome == "pending"
-    for row in before.rows("kd"):
+    for row in before.runs_of("kd"):
         Run(runs / row.id).keep_measured("final", {"bytes": 350_000, "latency_ms": 1.0 + (row.seed or 0), "threads": 2})
     found = gather(compared)
     assert found.effects[0].difference == pytest.approx(-1.0) and "ms" in found.effects[0].sentence
@@ -191,7 +191,7 @@ def test_prices_that_do_not_spread_are_told_and_not_tested(finished: tuple[Plan,
     runs = tmp_path / "runs"
     shutil.copytree(plan.place.runs, runs)
     for arm, size in (("alone", 350_000), ("kd", 90_000)):
-        for row in before.rows(arm):
+        for row in before.runs_of(arm):
             Run(runs / row.id).keep_measured("final", {"bytes": size})
     (found,) = gather(planned(runs, compare=[{"treatment": "kd", "measure": "bytes"}])).effects
     assert (found.difference, found.outcome) == (-260_000, "untested")
@@ -238,7 +238,7 @@ def test_what_nobody_knows_of_a_teacher_is_said_in_the_findings_and_on_the_page(
     runs = tmp_path / "runs"
     shutil.copytree(plan.place.runs, runs)
     assert not any("Nobody knows" in warning for warning in before.warnings)
-    for row in before.rows("kd"):
+    for row in before.runs_of("kd"):
         record = Run(runs / row.id).record()
         record["seen"]["unknown"] = ["what theirs.pth was trained on"]
         write_json(Run(runs / row.id).record_file, record)
@@ -346,27 +346,27 @@ def test_what_is_reported_is_the_choice_with_fresh_seeds(finished: tuple[Plan, F
     (selection,) = findings.selections
     best = max(selection.candidates, key=lambda one: one.mean or 0.0)
     assert selection.chosen == best.values == findings.cell("kd").values
-    assert [row.seed for row in findings.rows("kd")] == [0, 1]
-    assert [row.seed for row in findings.rows("kd", "select")] == [100, 100]
+    assert [row.seed for row in findings.runs_of("kd")] == [0, 1]
+    assert [row.seed for row in findings.runs_of("kd", "select")] == [100, 100]
     assert findings.cell("kd").configurations == 2 and findings.cell("alone").configurations == 1
     assert any("budgets differ" in warning for warning in findings.warnings)
 
 
 def test_every_score_is_that_of_the_evaluation_in_percent(finished: tuple[Plan, Findings]) -> None:
     plan, findings = finished
-    for row in findings.rows("alone"):
+    for row in findings.runs_of("alone"):
         record = read_json(plan.place.runs / row.id / "evaluations/test.json")
         assert row.test["final"]["accuracy"] == 100 * record["final"]["accuracy"]
         assert row.test["best"]["nll"] == record["best"]["nll"]
         assert row.heldout["final"] == 100 * Run(plan.place.runs / row.id).result()["heldout_accuracy"]
-    accuracies = [row.test["final"]["accuracy"] or 0.0 for row in findings.rows("alone")]
+    accuracies = [row.test["final"]["accuracy"] or 0.0 for row in findings.runs_of("alone")]
     assert findings.cell("alone").test["final"]["accuracy"].mean == pytest.approx(sum(accuracies) / 2)
 
 
 def test_students_alone_are_compared_with_the_teacher_too(finished: tuple[Plan, Findings], tmp_path: Path) -> None:
     """From saved logits, which is what asking the teacher itself would give."""
     plan, findings = finished
-    row = findings.rows("alone")[0]
+    row = findings.runs_of("alone")[0]
     assert row.reference == "resnet14" and row.teachers == ()
     runs = tmp_path / "runs"
     shutil.copytree(plan.place.runs, runs)
@@ -499,7 +499,7 @@ def test_teachers_that_were_brought_along_are_asked_when_students_are_tested(
     (teacher,) = given.teachers
     assert teacher.given and teacher.seeds == (0,)
     assert teacher.test["final"]["accuracy"].mean == findings.teachers[0].test["final"]["accuracy"].mean
-    alone, before = given.rows("alone")[0], findings.rows("alone")[0]
+    alone, before = given.rows("alone")[0], findings.runs_of("alone")[0]
     assert alone.id == before.id
     assert alone.test["final"]["agreement"] == before.test["final"]["agreement"]
 
@@ -534,7 +534,7 @@ def test_an_arm_that_diverges_is_reported_as_such_and_the_others_go_on(
     shutil.copytree(finished[0].place.runs, runs)
     arms = {"alone": {"method": "supervised"}, "wild": {"method": "supervised", "optim.lr": 1e9}}
     _, findings = carried_out(runs, arms=arms, compare=[], published=[], base=STUDY["base"] | {"teacher": None})
-    wild = findings.rows("wild")
+    wild = findings.runs_of("wild")
     assert {row.state for row in wild} == {"diverged"} and "no longer number" in (wild[0].error or "")
     assert findings.complete and findings.cell("alone").test
     assert findings.cell("wild").missing == (0, 1)

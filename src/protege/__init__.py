@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from protege.runs.config import Place as Place
     from protege.runs.config import RunConfig as RunConfig
     from protege.runs.config import check_run as check_run
+    from protege.runs.keeping.rows import rows as rows
     from protege.study.findings.record import Findings as Findings
     from protege.study.run import study as run_study
     from protege.train import train as fit
@@ -46,6 +47,7 @@ __all__ = [
     "fit",
     "make_report",
     "predictor_of",
+    "rows",
     "run_study",
     "score",
 ]
@@ -65,6 +67,7 @@ HOMES = {
     "fit": "protege.train:train",
     "make_report": "protege.report.make:make_report",
     "predictor_of": "protege.evaluate:predictor_of",
+    "rows": "protege.runs.keeping.rows:rows",
     "run_study": "protege.study.run:study",
     "score": "protege.evaluate:evaluate",
 }

@@ -65,6 +65,12 @@ class Run:
     def id(self) -> str:
         return self.path.name
 
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        from protege.runs.keeping.rows import html_of
+
+        return html_of(self)
+
     @property
     def record_file(self) -> Path:
         return self.path / "run.json"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from html import escape
 from typing import Literal
 
 from scipy import special
@@ -22,6 +23,10 @@ class Verdict:
 
     outcome: Outcome
     sentence: str
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return f"<p>{escape(self.sentence)}</p>"
 
 
 def verdict(

@@ -31,9 +31,10 @@ import torch
 from torch import Tensor
 
 from protege.errors import ConfigError, DataError, ModelError, NotEnoughSpace, RunError
+from protege.runs.files import allocated
 from protege.runs.process.ranks import Ranks
 from protege.teacher.memory_files import PAGE, Checksum, Files, Integers, Words
-from protege.teacher.memory_folder import ABOUT, KEY_LENGTH, allocated, storing, take_into_use, write_about
+from protege.teacher.memory_folder import ABOUT, KEY_LENGTH, storing, take_into_use, write_about
 
 LOG = logging.getLogger(__name__)
 FORMAT = 1  # in the key: raise it when the files mean something else

@@ -17,7 +17,7 @@ import numpy as np
 
 from protege.data.files import content_of, is_folder, opened
 from protege.errors import RunError, suggest
-from protege.runs.files import partial_of
+from protege.runs.files import allocated, partial_of
 from protege.runs.locking import flock
 from protege.runs.records import MemoryRecord, record_of
 from protege.teacher.memory_files import PAGE, PLACES
@@ -108,16 +108,6 @@ def _known(places: Path) -> int:
 def _last_used(folder: Path) -> float:
     about = folder / ABOUT
     return (about if about.exists() else folder).stat().st_mtime
-
-
-def allocated(folder: Path) -> int:
-    """Bytes on the disk of all files below, holes left out."""
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):  # dropped by another process meanwhile, or a link to nowhere
-                total += (Path(parent) / name).stat().st_blocks * 512
-    return total
 
 
 # ---- about.json ----

@@ -17,12 +17,12 @@ from protege.data.base import Images, Splits, at_a_time
 from protege.errors import ConfigError
 from protege.methods.base import Outputs
 from protege.runs.config import Place, RunConfig
+from protege.runs.files import allocated
 from protege.runs.hardware import device_of, fp32_on
 from protege.runs.process import compute_alike
 from protege.runs.process.ranks import ALONE, Ranks, present
 from protege.teacher import speaking
 from protege.teacher.memory import Kept, Memory, OneForAll, answers
-from protege.teacher.memory_folder import allocated
 from protege.teacher.seen import refuse_any_leak
 from protege.teacher.sources import identify
 from protege.teacher.speaking import Teacher, Voice, ask, together

@@ -29,8 +29,8 @@ def remove(
 ) -> None:
     """Remove runs for good, after a question. The ledger keeps its lines: what was read of a test set stays read."""
     from protege.runs import find
-    from protege.runs.belonging import needed_by, removed
-    from protege.teacher.memory_folder import allocated
+    from protege.runs.files import allocated
+    from protege.runs.keeping.belonging import needed_by, removed
 
     chosen = list({run.id: run for run in (find(runs, name) for name in names)}.values())
     if (needed := needed_by(chosen, runs)) and not force:
@@ -60,8 +60,8 @@ def pack(
 ) -> None:
     """Runs in one file, for another machine. Images stay behind: give them there by `--data`, they are compared."""
     from protege.runs import find
-    from protege.runs.archive import pack as packed
-    from protege.runs.archive import with_teachers
+    from protege.runs.keeping.archive import pack as packed
+    from protege.runs.keeping.archive import with_teachers
 
     chosen = list({run.id: run for run in (find(runs, name) for name in names)}.values())
     going = with_teachers(chosen, runs) if teachers else chosen
@@ -75,7 +75,7 @@ def unpack(
     file: Annotated[Path, typer.Argument(help="a file that `protege pack` wrote")], runs: RunsOption = Path("runs")
 ) -> None:
     """Runs out of a file. What is here already stays as it is."""
-    from protege.runs.archive import unpack as unpacked
+    from protege.runs.keeping.archive import unpack as unpacked
 
     new, there = unpacked(file, runs)
     for name in new:

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from protege.cli.places import JsonOption, RunsOption
-from protege.errors import ConfigError, ProtegeError, suggest
+from protege.errors import ConfigError, suggest
 from protege.runs.display import out, table_of
 
 if TYPE_CHECKING:
-    from protege.runs import Run
-
-Row = dict[str, Any]
+    from protege.runs.keeping.rows import Row
 
 HEADS = {"id": "run", "teachers": "taught by", "heldout_accuracy": "held-out %", "bytes": "MB", "study": "studies"}
 SHOWN = ("id", "data", "seed", "teachers", "state", "heldout_accuracy", "parameters", "bytes")
@@ -56,7 +54,8 @@ def list_runs(
 ) -> None:
     """All runs of a folder: what they are, how far they are, how good, and how much room they take."""
     from protege.runs import every
-    from protege.runs.belonging import studies_of
+    from protege.runs.keeping.belonging import studies_of
+    from protege.runs.keeping.rows import row_of
 
     studies = studies_of(runs)
     rows = [row_of(run) | {"study": studies.get(run.id, [])} for run in every(runs)]
@@ -70,55 +69,6 @@ def list_runs(
     else:
         names = [_known(name.strip(), chosen) for name in columns.split(",")] if columns else list(SHOWN)
         _show(chosen, names, runs, len(rows), sort is None if grouped is None else grouped)
-
-
-def row_of(run: Run) -> Row:
-    """What a list says of a run. `fields` is its whole description, by dotted paths."""
-    from protege.teacher.memory_folder import allocated
-
-    row: Row = {"id": run.id, "path": str(run.path), "bytes": allocated(run.path)}
-    try:
-        record, result = run.record(), run.result() if run.finished else {}
-        config = record["config"]
-        epochs = config["optim"]["epochs"]
-        return row | {
-            "data": record["data"]["name"],
-            "model": config["model"]["name"],
-            "method": config["method"]["name"],
-            "seed": config["seed"],
-            "teachers": _teachers(record),
-            "state": "finished" if run.finished else f"epoch {len(run.metrics())} of {epochs}",
-            "heldout_accuracy": result.get("heldout_accuracy"),
-            "parameters": result.get("parameters"),
-            "seconds": result.get("seconds"),
-            "fields": dict(_flat(config)),
-        }
-    except ProtegeError:
-        return row | {
-            "data": "-", "model": "-", "method": "-", "seed": "-", "teachers": [], "state": "damaged",
-            "heldout_accuracy": None, "parameters": None, "seconds": None, "fields": {},
-        }  # fmt: skip
-
-
-def _teachers(record: Mapping[str, Any]) -> list[str]:
-    """Runs by their ids, and files by the names that they had."""
-    given = record["config"].get("teacher")
-    given = (
-        given if isinstance(given, list) and len(given) == len(record["teachers"]) else [None] * len(record["teachers"])
-    )
-    names = []
-    for identity, one in zip(record["teachers"], given, strict=True):
-        kind, name, _ = identity.split(":", 2)
-        source = one.get("source") if isinstance(one, dict) else None
-        names.append(Path(source).name if kind == "file" and isinstance(source, str) else name)
-    return names
-
-
-def _flat(fields: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for name, value in fields.items():
-        found += _flat(value, f"{before}{name}.") if isinstance(value, Mapping) else [(f"{before}{name}", value)]
-    return found
 
 
 # ---- which, and in which order ----

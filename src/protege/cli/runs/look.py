@@ -19,7 +19,6 @@ from protege.cli.places import (
     ThreadsOption,
     place_of,
 )
-from protege.cli.runs.listing import row_of
 from protege.cli.tables import curve, scores_table
 from protege.runs.display import headed, out
 
@@ -81,6 +80,8 @@ def show(run: RunArgument, runs: RunsOption = Path("runs"), as_json: JsonOption 
             )
         )
         return
+    from protege.runs.keeping.rows import row_of
+
     out.print(headed(found.id, f"  {row_of(found)['state']}  in {found.path}"), soft_wrap=True)
     config = found.config()
     chosen = config.model_dump(mode="json", exclude_defaults=True)

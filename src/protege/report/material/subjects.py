@@ -58,7 +58,7 @@ def subjects(findings: Findings) -> tuple[Subject, ...]:
             of=one,
             facts=_as_measured(one.network, one.test, findings.score),
             teachers=one.student_of,
-            rows=tuple(findings.rows(one.key, "teacher")),
+            rows=tuple(findings.runs_of(one.key, "teacher")),
             style="teacher",
         )
         for one in findings.teachers
@@ -71,7 +71,7 @@ def subjects(findings: Findings) -> tuple[Subject, ...]:
             of=one,
             facts=_as_measured(one.student, one.test, findings.score),
             teachers=tuple(named(one.teacher, keys)),
-            rows=tuple(findings.rows(one.key)),
+            rows=tuple(findings.runs_of(one.key)),
             style=styles[one.key],
             arm=one.arm,
             pair=one.pair,

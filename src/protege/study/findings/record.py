@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from protege import runs
 from protege.errors import RunError
+from protege.runs.keeping.rows import table_html
 from protege.study.question.measures import Measure, Part, Scores
 from protege.study.question.schema import Values, Which
 
@@ -459,7 +460,27 @@ class Findings(Part):
     def cell(self, key: str) -> Cell:
         return next(cell for cell in self.cells if cell.key == key)
 
-    def rows(self, cell: str, role: str = "report") -> list[RunRow]:
+    def rows(self) -> list[dict[str, Any]]:
+        """A flat row for each run, as `pandas.DataFrame(findings.rows())` takes them: its place in the study, what was varied,
+        and its scores at the epoch that counts (`heldout` accuracy, then measures of the test set; percent)."""
+        apart = {"values", "heldout", "test"}
+        return [
+            row.model_dump(mode="json", exclude=apart)
+            | dict(row.values)
+            | {"heldout": row.heldout.get(self.score)}
+            | dict(row.test.get(self.score, {}))
+            for row in self.runs
+        ]
+
+    def _repr_html_(self) -> str:
+        """The answer, and the arms' test accuracy, for notebooks."""
+        said = [(cell.label, cell.test.get(self.score, {}).get("accuracy")) for cell in self.cells]
+        known = [
+            (label, f"{one.mean:.2f}", "-" if one.sd is None else f"{one.sd:.2f}", one.n) for label, one in said if one
+        ]
+        return table_html(("arm", "test accuracy %", "sd", "seeds"), known, self.answer)
+
+    def runs_of(self, cell: str, role: str = "report") -> list[RunRow]:
         """The runs of a cell or a teacher."""
         return [row for row in self.runs if row.cell == cell and row.role == role]
 

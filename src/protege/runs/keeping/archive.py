@@ -21,9 +21,9 @@ from typing import Any, BinaryIO
 from protege.data.files import is_there, opened
 from protege.data.places import need_space
 from protege.errors import RunError, quoted
-from protege.runs.belonging import teachers_of
 from protege.runs.files import append_line, whole
 from protege.runs.folder import LEDGER, Run, find, locked, read_ledger
+from protege.runs.keeping.belonging import teachers_of
 from protege.runs.records import Pack, PackedFile, record_of
 
 LIST = "pack.json"
