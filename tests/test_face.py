@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import re
 import subprocess
@@ -40,10 +41,21 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
         protege.nonsense  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_the_page_has_every_name_with_its_signature(page: str) -> None:
-    assert sorted(re.findall(r"^### (\w+)$", page, re.M)) == sorted(protege.__all__)
+def test_the_page_is_what_its_script_writes(page: str) -> None:
+    """After a change to a name or its docstring: python scripts/write_python_page.py"""
+    script = PAGE.parents[1] / "scripts" / "write_python_page.py"
+    spec = importlib.util.spec_from_file_location("write_python_page", script)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.page() == page
+
+
+def test_the_page_has_every_name_with_its_signature_and_a_meaning(page: str) -> None:
+    assert re.findall(r"^### (\w+)$", page, re.M) == list(protege.__all__)
     for name in protege.__all__:
         thing = getattr(protege, name)
+        assert thing.__doc__
         if inspect.isfunction(thing):
             assert f"{name}{inspect.signature(thing)}\n" in page
 

@@ -35,7 +35,7 @@ def make_report(
     pictures: bool = True,
     moved: str | None = None,
 ) -> Made:
-    """`root` is the folder of the runs, `folder` that of the report, which is made where it is missing."""
+    """Write the page and its tables. `root` is the folder of the runs, `folder` that of the report, which is made where it is missing."""
     folder = folder.absolute()
     if is_there(folder) and not is_folder(folder):
         raise ConfigError(f"--out {folder} is a file. Name a folder.")

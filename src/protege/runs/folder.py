@@ -120,9 +120,11 @@ class Run:
 
     @property
     def finished(self) -> bool:
+        """Whether it was trained to its end."""
         return is_there(self.result_file)
 
     def record(self) -> dict[str, Any]:
+        """What the run is: its description, data, teachers and machine."""
         return read_json(self.record_file, records.RunRecord)
 
     def config(self) -> RunConfig:
@@ -146,12 +148,14 @@ class Run:
             return check_run(described, str(self.record_file)).method
 
     def result(self) -> dict[str, Any]:
+        """What came out; only of a finished run."""
         return read_json(self.result_file, records.Result)
 
     def pruned(self) -> records.PrunedRecord:
         return read_json(self.pruned_file, records.PrunedRecord)
 
     def metrics(self) -> list[dict[str, Any]]:
+        """An entry for each epoch: terms of the loss, accuracies, learning rate."""
         return read_lines(self.metrics_file, records.Epoch)
 
     def times(self) -> list[dict[str, Any]]:
