@@ -75,7 +75,7 @@ def test_all_features_of_every_network_can_be_read(name: str) -> None:
     assert logits.shape == (2, 10)
     assert {stage: tuple(feature.shape[1:]) for stage, feature in features.items()} == network.shapes(32)
     assert weight.shape == (10, features["pooled"].shape[1])
-    assert bias is not None
+    assert (bias is None) == name.startswith("quick")  # as published
     sides = [features[stage].shape[2] for stage in MODELS[name].stages]
     assert sides == sorted(sides, reverse=True)
 

@@ -29,9 +29,9 @@ def executed(cells: list[str]) -> list[Any]:
     values = []
     for cell in cells:
         body = ast.parse(cell).body
-        last = body.pop() if isinstance(body[-1], ast.Expr) else None
+        last = body.pop().value if isinstance(body[-1], ast.Expr) else None  # pyright: ignore[reportAttributeAccessIssue]
         exec(compile(ast.Module(body, []), str(NOTEBOOK), "exec"), space)
-        values.append(eval(compile(ast.Expression(last.value), str(NOTEBOOK), "eval"), space) if last else None)
+        values.append(eval(compile(ast.Expression(last), str(NOTEBOOK), "eval"), space) if last else None)
     return values
 
 

@@ -231,7 +231,7 @@ def test_every_view_can_be_asked_ahead(root: Path, taught_by: folders.Run, tmp_p
 
 
 def test_asking_ahead_needs_somebody_to_ask(root: Path) -> None:
-    with pytest.raises(ConfigError, match="--teacher"):
+    with pytest.raises(ConfigError, match="name a run or a weights file as `teacher`"):
         list(recall.warm(check_run(SHORT), place(root), False, print))
 
 

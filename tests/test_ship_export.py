@@ -20,7 +20,7 @@ from protege.runs import Run
 from protege.runs.config import Place
 from protege.ship import load
 from protege.ship.export import Exported, export, folder_of
-from protege.ship.formats.build import Wanted
+from protege.ship.formats.build import Precision, Wanted
 
 CHECKED = {"onnx": "onnxruntime", "pt2": "torch"}
 
@@ -181,14 +181,14 @@ def test_a_card_has_the_latency_of_its_file_and_where_it_was_taken(run: Run, tmp
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-def test_an_openvino_file_says_what_its_checkpoint_says(run: Run, tmp_path: Path, precision: str) -> None:
+def test_an_openvino_file_says_what_its_checkpoint_says(run: Run, tmp_path: Path, precision: Precision) -> None:
     """Where OpenVINO is installed: pip install '.[openvino]'"""
     pytest.importorskip("openvino")
     made = export(
         run,
         Place(runs=run.path.parent, device="cpu"),
         Wanted(format="openvino", precision=precision),
-        out=tmp_path,  # type: ignore[arg-type]
+        out=tmp_path,
     )
     shipped = load(made.path)
     assert shipped.about.run == run.id

@@ -143,7 +143,7 @@ def test_what_weakens_a_conclusion_is_said_before_the_first_run(runs: Path) -> N
         "nothing shows that a teacher helps",
         "One seed alone selects",
         "2 seeds: too few",
-        "1 network of resnet14 teach all 2 seeds: what is claimed holds for these teachers",
+        "1 network of resnet14 teaches all 2 seeds: what is claimed holds for this teacher",
         "`seeds: 2` of each teacher",
     ):
         assert part in said

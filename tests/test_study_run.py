@@ -499,7 +499,7 @@ def test_teachers_that_were_brought_along_are_asked_when_students_are_tested(
     (teacher,) = given.teachers
     assert teacher.given and teacher.seeds == (0,)
     assert teacher.test["final"]["accuracy"].mean == findings.teachers[0].test["final"]["accuracy"].mean
-    alone, before = given.rows("alone")[0], findings.runs_of("alone")[0]
+    alone, before = given.runs_of("alone")[0], findings.runs_of("alone")[0]
     assert alone.id == before.id
     assert alone.test["final"]["agreement"] == before.test["final"]["agreement"]
 

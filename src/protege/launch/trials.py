@@ -50,6 +50,8 @@ EXTRAS = {  # of pyproject.toml: what each brings, and what for
     "ray": (("ray",), "studies on a Ray cluster"),
     "search": (("optuna",), "`--search`: settings that are looked for"),
     "tsne": (("scikit-learn",), "maps of features by t-SNE"),
+    "tensorboard": (("tensorboard",), "`--log tensorboard`"),
+    "wandb": (("wandb",), "`--log wandb`"),
 }
 
 

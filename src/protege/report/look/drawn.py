@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from markupsafe import Markup
 from torch import Tensor
 
 from protege.data.base import Images
@@ -24,7 +25,6 @@ SHOWN = 5  # images of a kind
 BOARD = 6  # images that everybody looks at
 TEMPERATURES = (1.0, 4.0, 16.0)
 TOLD = 5  # classes of which a bar is drawn
-PERCENT, CORRELATION = "%", "correlation"
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def mistakes(looked: Looked, teacher: Seen) -> Section:
     return Section("mistakes", "Whose mistakes", [table, *figures])
 
 
-def _tiles(looked: Looked, teacher: Seen, student: Seen, kind: str) -> str:
+def _tiles(looked: Looked, teacher: Seen, student: Seen, kind: str) -> Markup:
     shown = [
         Tile(
             looked.picture(place),
@@ -229,9 +229,9 @@ def dark_knowledge(looked: Looked, teacher: Seen) -> Section:
     return Section("dark-knowledge", "What the teacher says beyond the label", [Figures(drawings, caption)])
 
 
-def _chances(looked: Looked, teacher: Seen, position: int) -> str:
+def _chances(looked: Looked, teacher: Seen, position: int) -> Markup:
     logits = teacher.logits[position]
-    first = logits.argsort(descending=True, stable=True)[:TOLD].tolist()
+    first: list[int] = logits.argsort(descending=True, stable=True)[:TOLD].tolist()
     rows = [
         (f"T {temperature:g}", [(looked.classes[one], float((logits / temperature).softmax(0)[one])) for one in first])
         for temperature in TEMPERATURES

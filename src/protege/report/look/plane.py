@@ -37,7 +37,7 @@ def plane(features: Tensor, way: Way = "pca") -> Plane:
 def _tsne(features: Tensor) -> Tensor:
     if importlib.util.find_spec("sklearn") is None:
         raise ConfigError("--plane tsne needs scikit-learn: pip install 'protege[tsne]', or leave it at pca.")
-    from sklearn.manifold import TSNE
+    from sklearn.manifold import TSNE  # pyright: ignore[reportMissingImports]
 
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
     made = TSNE(init="pca", random_state=0, perplexity=perplexity).fit_transform(features.numpy())

@@ -285,7 +285,8 @@ def _teacher_warnings(study: Study, planned: Sequence[Cell]) -> Iterator[str]:
     if few and seeds > 1:
         teach = " and ".join(f"{count} network{'' if count == 1 else 's'} of {key}" for key, count in few.items())
         takes = f"A teacher for each seed would take `seeds: {seeds}` of each teacher (and `assign: rotate`)"
-        yield f"{teach} teach all {seeds} seeds: what is claimed holds for these teachers, not for teachers of their kind. {takes}."
+        verb, these = ("teaches", "this teacher") if sum(few.values()) == 1 else ("teach", "these teachers")
+        yield f"{teach} {verb} all {seeds} seeds: what is claimed holds for {these}, not for teachers of the kind. {takes}."
 
 
 def _budget_warnings(study: Study, planned: Sequence[Cell]) -> Iterator[str]:
