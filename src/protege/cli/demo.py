@@ -72,7 +72,7 @@ def demonstrate(place: Place, out: Console, full: bool = False) -> None:
     """Train what is not trained yet, evaluate, say what came out, and ship it. `full`: the teacher is trained here as well."""
     progress.print(
         f"protege demo: {len(SEEDS)} students of 500 photographs alone and {len(SEEDS)} taught, by a teacher that is "
-        f"{'trained first; some minutes' if full else 'there already; about two minutes on two cores'}. "
+        f"{'trained first; some minutes' if full else 'there already; a good minute on two quiet cores'}. "
         "Stop it and start it again as you like."
     )
     teacher = train(check_run(TEACHER), place) if full else bundled_teacher(place.runs)
