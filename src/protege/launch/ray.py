@@ -133,7 +133,7 @@ class RayLauncher:
 
     def _refuse_what_is_not_shared(self, nodes: Sequence[dict[str, Any]]) -> None:
         """Now, with one line, and not as a failure of every run on that node."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # pyright: ignore[reportMissingImports]
 
         token = self._folder / f"shared-{os.getpid()}"
         token.write_text(str(self._folder))
