@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import nn
 
 from protege.cli.app import app
 from protege.data.base import Images
-from protege.errors import ConfigError, DataError, RunError
+from protege.errors import ConfigError, DataError, MissingExtra, RunError
 from protege.methods.base import Shapes
 from protege.models.network import Network
 from protege.report.look.follow import at_quartiles, follow
@@ -56,8 +57,8 @@ def test_features_of_no_variance_are_a_point() -> None:
 
 
 def test_without_its_extra_tsne_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install 'protege\[tsne\]'"):
+    monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'protege\[tsne\]'"):
         plane(torch.randn(9, 3), "tsne")
 
 

@@ -255,6 +255,14 @@ def merge(base: Mapping[str, Any], path: str, value: Any) -> Description:
     return {**base, head: merge(below, rest, value)}
 
 
+def by_path(fields: Mapping[str, Any], before: str = "") -> Description:
+    """The other way round: every plain value of a description by its dotted path."""
+    found: Description = {}
+    for name, value in fields.items():
+        found |= by_path(value, f"{before}{name}.") if isinstance(value, Mapping) else {f"{before}{name}": value}
+    return found
+
+
 def read_yaml(path: Path) -> Description:
     """A description from a file; an empty file is an empty description."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,10 +13,20 @@ from protege.cli.places import RunsOption
 from protege.errors import ConfigError, RunError
 from protege.runs.display import out
 
+if TYPE_CHECKING:
+    from protege.runs import Run
+
 RunsArgument = Annotated[
     list[str],
     typer.Argument(metavar="RUN...", help="id, beginning or end of an id, or folder", autocompletion=known_runs),
 ]
+
+
+def _named(names: list[str], root: Path) -> list[Run]:
+    """Each run once, however often it is named."""
+    from protege.runs import find
+
+    return list({run.id: run for run in (find(root, name) for name in names)}.values())
 
 
 def remove(
@@ -28,11 +38,10 @@ def remove(
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Remove runs for good, after a question. The ledger keeps its lines: what was read of a test set stays read."""
-    from protege.runs import find
     from protege.runs.files import allocated
     from protege.runs.keeping.belonging import needed_by, removed
 
-    chosen = list({run.id: run for run in (find(runs, name) for name in names)}.values())
+    chosen = _named(names, runs)
     if (needed := needed_by(chosen, runs)) and not force:
         reasons = [
             f"{name}: {'; '.join(why[:3])}{f' and {len(why) - 3} more' if len(why) > 3 else ''}"
@@ -59,11 +68,10 @@ def pack(
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Runs in one file, for another machine. Images stay behind: give them there by `--data`, they are compared."""
-    from protege.runs import find
     from protege.runs.keeping.archive import pack as packed
     from protege.runs.keeping.archive import with_teachers
 
-    chosen = list({run.id: run for run in (find(runs, name) for name in names)}.values())
+    chosen = _named(names, runs)
     going = with_teachers(chosen, runs) if teachers else chosen
     size = packed(going, runs, file)
     more = f", {len(going) - len(chosen)} of them teachers" if len(going) > len(chosen) else ""

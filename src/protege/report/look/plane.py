@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from protege.errors import ConfigError
+from protege.lazy import need
 
 Way = Literal["pca", "tsne"]
 PERPLEXITY = 30.0
@@ -35,12 +34,9 @@ def plane(features: Tensor, way: Way = "pca") -> Plane:
 
 
 def _tsne(features: Tensor) -> Tensor:
-    if importlib.util.find_spec("sklearn") is None:
-        raise ConfigError("--plane tsne needs scikit-learn: pip install 'protege[tsne]', or leave it at pca.")
-    from sklearn.manifold import TSNE  # pyright: ignore[reportMissingImports]
-
+    manifold = need("sklearn.manifold", "tsne", "--plane tsne")
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
-    made = TSNE(init="pca", random_state=0, perplexity=perplexity).fit_transform(features.numpy())
+    made = manifold.TSNE(init="pca", random_state=0, perplexity=perplexity).fit_transform(features.numpy())
     return torch.from_numpy(made).double()
 
 

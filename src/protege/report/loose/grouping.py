@@ -11,7 +11,7 @@ from typing import Any
 from protege.errors import ConfigError, RunError
 from protege.report.page.table import last, plain
 from protege.runs import Run
-from protege.runs.config import RunConfig, canonical
+from protege.runs.config import RunConfig, by_path, canonical
 
 MOST_VALUES = 4  # in a name
 
@@ -159,7 +159,7 @@ def names(known: Sequence[Group], short: Mapping[str, str]) -> dict[str, str]:
     named: dict[str, str] = {}
     for base in dict.fromkeys(short[one.digest] for one in known):
         those = [one for one in known if short[one.digest] == base]
-        fields = {one.digest: dict(_flat(_readable(one, short))) for one in those}
+        fields = {one.digest: by_path(_readable(one, short)) for one in those}
         differing = list(_differing(list(fields.values())))
         for one in those:
             values = [f"{last(path)} {plain(fields[one.digest].get(path, '-'))}" for path in differing[:MOST_VALUES]]
@@ -174,14 +174,6 @@ def _readable(group: Group, short: Mapping[str, str]) -> dict[str, Any]:
     config = group.first.config.model_dump(mode="json", exclude={"seed": True, "teacher": True})
     taught = " + ".join(short.get(one, one.partition(":")[0]) for one in group.taught_by)
     return {**config, "teacher": taught}
-
-
-def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in fields.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _differing(several: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from protege.errors import ProtegeError
+from protege.runs.config import by_path
 from protege.runs.files import allocated
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def row_of(run: Run) -> Row:
             "heldout_accuracy": result.get("heldout_accuracy"),
             "parameters": result.get("parameters"),
             "seconds": result.get("seconds"),
-            "fields": dict(_flat(config)),
+            "fields": by_path(config),
         }
     except ProtegeError:
         return row | {
@@ -60,13 +61,6 @@ def _teachers(record: Mapping[str, Any]) -> list[str]:
         source = one.get("source") if isinstance(one, dict) else None
         names.append(Path(source).name if kind == "file" and isinstance(source, str) else name)
     return names
-
-
-def _flat(fields: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for name, value in fields.items():
-        found += _flat(value, f"{before}{name}.") if isinstance(value, Mapping) else [(f"{before}{name}", value)]
-    return found
 
 
 # ---- in a notebook ----

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from protege.runs.config import by_path
 from protege.study.question.arms import Cell, cells, teacher_config
 from protege.study.question.schema import Study
 
@@ -39,20 +40,13 @@ def _described(study: Study) -> Iterator[tuple[str, dict[str, Any]]]:
         if not teacher.source:
             yield (
                 f"teacher {key}",
-                _flat(teacher_config(study, key).model_dump(mode="json", exclude={"seed", "teacher"})),
+                by_path(teacher_config(study, key).model_dump(mode="json", exclude={"seed", "teacher"})),
             )
     for cell in cells(study):
         place = f"arm {cell.arm}" + (f": {cell.pair}" if cell.pair else "")
         varied = {path for one in cell.configurations for path in one.values}
-        flat = _flat(cell.configurations[0].config.model_dump(mode="json", exclude={"seed", "teacher"}))
+        flat = by_path(cell.configurations[0].config.model_dump(mode="json", exclude={"seed", "teacher"}))
         yield place, {path: value for path, value in flat.items() if path not in varied}
-
-
-def _flat(described: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in described.items():
-        found |= _flat(value, f"{before}{name}.") if isinstance(value, Mapping) else {f"{before}{name}": value}
-    return found
 
 
 def _shown(value: Any) -> str:
@@ -112,7 +106,7 @@ def unequal_arms(planned: Sequence[Cell]) -> Iterator[str]:
         own = [cell for cell in planned if cell.pair == pair]
         varied = {path for cell in own for one in cell.configurations for path in one.values}
         flat = {
-            cell.arm: _flat(cell.configurations[0].config.model_dump(mode="json", include={"data", "model", "optim"}))
+            cell.arm: by_path(cell.configurations[0].config.model_dump(mode="json", include={"data", "model", "optim"}))
             for cell in own
         }
         for path in sorted({path for one in flat.values() for path in one}):
