@@ -292,6 +292,19 @@ def test_a_run_that_would_become_another_is_not_trained(
 # ---- what a run takes ----
 
 
+def test_two_commands_on_the_same_folder_get_their_own_replies(runs: Path) -> None:
+    """Both have a first slot, and both logs are one file."""
+    launchers = {job(runs, seed=seed).key: Slots(runs / "logs", threads=1) for seed in (0, 1)}
+    for seed, launcher in enumerate(launchers.values()):
+        launcher.take([job(runs, seed=seed)])
+    told = {}
+    for key, launcher in launchers.items():
+        while launcher.busy():
+            told[key] = [news.reply.key for news in launcher.news() if news.reply is not None]
+        launcher.end(())
+    assert told == {key: [key] for key in launchers}
+
+
 def test_a_probe_measures_time_and_memory_and_leaves_nothing_behind(runs: Path) -> None:
     from protege.launch.jobs import STAND_IN
     from protege.launch.probe import Probe

@@ -92,7 +92,7 @@ def demonstrate(place: Place, out: Console, full: bool = False) -> None:
 def _make(alone: list[RunConfig], taught: list[RunConfig], teacher: Run, place: Place) -> None:
     """Side by side, a core each: networks as small as these gain little from a second one."""
     slots = min(cores(), 2 * len(SEEDS))
-    quiet = place.model_copy(update={"quiet": True, "threads": place.threads or max(1, cores() // slots)})
+    quiet = place.model_copy(update={"quiet": True, "wait": True, "threads": place.threads or max(1, cores() // slots)})
     in_pairs = [pair for both in zip(taught, alone, strict=True) for pair in both]
     jobs = [job for config in in_pairs for job in _jobs(config, teacher, quiet)]
 

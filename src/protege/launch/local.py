@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import final
@@ -26,7 +29,8 @@ KILLED = "The process was killed, most likely for want of memory. Use fewer --sl
 class Slots:
     """A launcher: `slots` processes of `threads` threads (else the cores are shared out), on devices in turn.
 
-    What they say beside their replies is in `log`, and so is the job that each did last: its file can be given to a worker again.
+    What they say beside their replies is in `log`. Jobs and replies lie in a folder of this launcher alone: two commands
+    at work on the same runs share the log, and must not take each other's replies.
     """
 
     chains = False
@@ -44,8 +48,10 @@ class Slots:
     ) -> None:
         threads = threads or max(1, cores() // slots)
         self.forgives = forgives
+        self._mail = Path(tempfile.gettempdir()) / f"protege-slots-{uuid.uuid4().hex}"
         self._slots = [
-            _Slot(number, threads, devices[number % len(devices)], log, if_killed) for number in range(slots)
+            _Slot(number, threads, devices[number % len(devices)], log, self._mail, if_killed)
+            for number in range(slots)
         ]
         self._begun: list[News] = []
 
@@ -78,18 +84,18 @@ class Slots:
             slot.close()
         for slot in self._slots:
             slot.end(asked)
+        shutil.rmtree(self._mail, ignore_errors=True)
 
 
 @final
 class _Slot:
     """One worker process, started when it is first needed and again if it dies."""
 
-    def __init__(self, number: int, threads: int, device: str, log: Path, if_killed: str) -> None:
+    def __init__(self, number: int, threads: int, device: str, log: Path, mail: Path, if_killed: str) -> None:
         self.number = number
         self._threads, self._device, self._if_killed = threads, device, if_killed
-        self._log, self._job, self._reply = (
-            log / f"slot-{number + 1}.{kind}" for kind in ("log", "job.json", "reply.json")
-        )
+        name = f"slot-{number + 1}"
+        self._log, self._job, self._reply = log / f"{name}.log", mail / f"{name}.job.json", mail / f"{name}.reply.json"
         self._process: subprocess.Popen[str] | None = None
         self.job: Job | None = None
 
@@ -114,6 +120,7 @@ class _Slot:
             self.close()
             self.end(())
             threads = str(self._threads)
+            self._log.parent.mkdir(parents=True, exist_ok=True)
             with self._log.open("a") as log:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "protege.launch.worker", "--slot"],
