@@ -32,6 +32,7 @@ from statistics import median
 from typing import Any
 
 from methods_table import Measured, write_table
+from picture import refuse_without_matplotlib
 
 from protege.errors import Diverged
 from protege.methods import METHODS, parse_method
@@ -130,6 +131,7 @@ def main() -> None:
         print(json.dumps(one(json.load(sys.stdin))))
         return
     options = parser().parse_args()
+    refuse_without_matplotlib()
     scale = SCALES[options.scale]
     names = options.methods.split(",") if options.methods else list(METHODS)
     found = measure_all(scale, list(dict.fromkeys(["supervised", "kd", *names])), options)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from growth import Growth
 
+from protege.errors import MissingExtra
+from protege.lazy import need
 from protege.train.bench.outcome import Outcome, Row
 from protege.train.bench.tables import GROUPS, number, threads_of
 from protege.train.bench.variants import WORDS, Pair
@@ -17,6 +19,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 REFERENCE, OURS, PALE = "#9a9a9a", "#1f6fb4", "#a5c5e1"
+
+
+def refuse_without_matplotlib() -> None:
+    """Before anything is measured, for the picture comes last."""
+    try:
+        need("matplotlib", "bench", "The picture")
+    except MissingExtra as error:
+        raise SystemExit(str(error)) from error
 
 
 def draw(outcome: Outcome, growths: Sequence[Growth], file: Path) -> None:

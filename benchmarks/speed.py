@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from goals import goals_table
 from growth import Growth, growth_table, of
-from picture import draw
+from picture import draw, refuse_without_matplotlib
 from small_study import made
 
 from protege.cli.bench import CompileOption, parse_slots, parse_whats
@@ -55,6 +55,7 @@ def main(
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads (else all)")] = None,
     out: Annotated[Path, typer.Option("--out", help="folder of the results")] = HERE / "results",
 ) -> None:
+    refuse_without_matplotlib()
     chosen = pair or list(PAIRS)
     if unknown := [name for name in chosen if name not in PAIRS]:
         raise typer.BadParameter(f"{unknown[0]}: there is {', '.join(PAIRS)}", param_hint="--pair")

@@ -1,4 +1,4 @@
-"""The files of studies/ as tests look at them: loaded once, planned once, and the fields of their configurations."""
+"""The files of studies/ as tests look at them (loaded and planned once, the fields of their configurations); and one that takes seconds."""
 
 from __future__ import annotations
 
@@ -16,6 +16,18 @@ from protege.study.question.schema import Scale, Study
 FOLDER = Path(__file__).parents[1] / "studies"
 FILES = {file.stem: file for file in sorted(FOLDER.glob("*.yaml"))}
 SCALES: tuple[Scale, Scale] = ("full", "reduced")
+OF_SECONDS: dict[str, Any] = {
+    "question": "does distillation help?",
+    "base": {
+        "data": {"name": "cifar10-mini", "classes": ["cat", "dog"], "limit": 128, "heldout": 100},
+        "teacher": "resnet14",
+        "student": "resnet8",
+        "optim": {"epochs": 2, "batch_size": 64, "lr": 0.05},
+    },
+    "arms": {"alone": {"method": "supervised"}, "kd": {"method": "kd", "vary": {"method.temperature": [1, 4]}}},
+    "seeds": {"select": [100], "report": 2},
+    "compare": [{"treatment": "kd"}],
+}
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -59,6 +60,14 @@ def test_a_computed_study_asks_about_each_view_once() -> None:
     assert grown.asking == pytest.approx((0.005 * 115.1, 0.005 * 162), rel=1e-3)
     assert grown.times_alone(warm=True) == pytest.approx([1.0, 8.0])
     assert grown.reference_times_alone() == pytest.approx([4.0, 32.0])
+
+
+def test_that_there_is_nothing_to_draw_with_is_said_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(SystemExit, match=r"The picture needs matplotlib, .*: pip install 'protege\[bench\]'"):
+        picture.refuse_without_matplotlib()
 
 
 def test_the_picture_labels_what_it_shows(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy
 import pytest
+from study_cases import OF_SECONDS
 from typer.testing import CliRunner
 
 from protege.cli.study import app
@@ -38,16 +39,7 @@ from protege.study.question.measures import MEASURES, Measure
 from protege.study.question.plan import Plan
 from protege.study.run import Stopped, run_study
 
-STUDY: dict[str, Any] = {
-    "question": "does distillation help?",
-    "base": {
-        "data": {"name": "cifar10-mini", "classes": ["cat", "dog"], "limit": 128, "heldout": 100},
-        "teacher": "resnet14",
-        "student": "resnet8",
-        "optim": {"epochs": 2, "batch_size": 64, "lr": 0.05},
-    },
-    "arms": {"alone": {"method": "supervised"}, "kd": {"method": "kd", "vary": {"method.temperature": [1, 4]}}},
-    "seeds": {"select": [100], "report": 2},
+STUDY: dict[str, Any] = OF_SECONDS | {
     "compare": [{"treatment": "kd", "margin": 30.0, "primary": True}, {"treatment": "kd", "measure": "kl_t4", "test": "welch"}],
     "published": [
         {"arm": "alone", "value": 92.1, "note": "full data"},

@@ -6,10 +6,10 @@ import dataclasses
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from slurm_cases import FakeSlurm
+from study_cases import OF_SECONDS
 from typer.testing import CliRunner
 
 from protege.cli.study import app
@@ -23,18 +23,7 @@ from protege.study.conduct.watching import Watching, table
 from protege.study.question.load import study_of
 from protege.study.question.plan import Plan
 
-STUDY: dict[str, Any] = {
-    "question": "does distillation help?",
-    "base": {
-        "data": {"name": "cifar10-mini", "classes": ["cat", "dog"], "limit": 128, "heldout": 100},
-        "teacher": "resnet14",
-        "student": "resnet8",
-        "optim": {"epochs": 4, "batch_size": 64},
-    },
-    "arms": {"alone": {"method": "supervised"}, "kd": {"method": "kd", "vary": {"method.temperature": [1, 4]}}},
-    "seeds": {"select": [100], "report": 2},
-    "compare": [{"treatment": "kd"}],
-}
+STUDY = OF_SECONDS | {"base": OF_SECONDS["base"] | {"optim": {"epochs": 4, "batch_size": 64}}}
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import json
 import struct
 import subprocess
 import sys
+import types
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -111,9 +112,11 @@ def test_who_is_told_is_no_part_of_a_run(runs: Path) -> None:
 def test_a_tracker_that_is_not_installed_is_said_before_anything_is_trained(
     runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(MissingExtra, match=r"--log wandb needs wandb, .*: pip install 'protege\[wandb\]'"):
-        trained(runs, "wandb")
+    for library in ("wandb", "matplotlib"):
+        monkeypatch.setitem(sys.modules, "wandb", types.ModuleType("wandb"))
+        monkeypatch.setitem(sys.modules, library, None)
+        with pytest.raises(MissingExtra, match=rf"--log wandb needs {library}, .*: pip install 'protege\[wandb\]'"):
+            trained(runs, "wandb")
     assert not runs.exists()
 
 

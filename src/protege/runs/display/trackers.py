@@ -101,7 +101,8 @@ KINDS: dict[TrackerName, Callable[[Run, Mapping[str, Any], int], Tracker]] = {
 def refuse_missing(names: Sequence[TrackerName]) -> None:
     """A tracker that is not installed is told before anything is trained."""
     for name in names:
-        need(name, name, f"--log {name}")
+        for library in (name, "matplotlib"):  # which draws their pictures
+            need(library, name, f"--log {name}")
 
 
 @final
