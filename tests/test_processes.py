@@ -16,13 +16,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from process_cases import SETTINGS, TINY, ended, started
+from typer.testing import CliRunner
 
+from protege.cli.app import app
 from protege.errors import ConfigError, RunError
 from protege.methods import METHODS
 from protege.runs import Run
 from protege.runs.config import Place, check_run
-from protege.runs.process.ranks import ALONE, Ranks, first_node
-from protege.runs.process.ranks import started as told
+from protege.runs.process.ranks import ALONE, Ranks
+from protege.runs.process.started import first_node
+from protege.runs.process.started import started as told
 from protege.train import train
 from protege.train.slices import AsOne, refuse_what_cannot_be_divided
 
@@ -262,6 +265,46 @@ def test_tasks_of_a_job_that_srun_did_not_start_are_alone() -> None:
 def test_a_number_that_is_none_is_named() -> None:
     with pytest.raises(ConfigError, match="WORLD_SIZE is 'two'"):
         told({"WORLD_SIZE": "two", "RANK": "0", "LOCAL_RANK": "0"})
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["study", "run", "made.yaml"], "`protege study`"),
+        (["demo"], "`protege demo`"),
+        (["remember", "warm"], "`protege remember`"),
+        (["evaluate", "run", "--test"], "`protege evaluate`"),
+        (["train", "--search", "optim.lr", "0.01", "0.5"], "`--search`"),
+        (["train", "--on", "slurm"], "`--on slurm`"),
+    ],
+)
+def test_what_each_process_would_do_again_is_refused_by_one_of_them(
+    words: list[str], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under srun; the others end without a word, so that there is one line."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("protege.runs.process.started.UNTIL_SAID", 0)
+    first = CliRunner().invoke(app, words, env=SRUN | {"SLURM_PROCID": "0"})
+    assert str(first.exception).startswith(f"{named} is for one process, and 4 were started")
+    assert "`srun --ntasks 1`" in str(first.exception)
+    other = CliRunner().invoke(app, words, env=SRUN)
+    assert (other.exit_code, other.output) == (2, "") and not list(tmp_path.iterdir())
+
+
+def test_torchrun_says_in_one_line_that_a_study_is_for_one_process(tmp_path: Path) -> None:
+    """It ends the others as soon as one ends, which is the one that speaks."""
+    processes = started(2, ["-m", "protege", "study", "run", "made.yaml", "--runs", str(tmp_path)])
+    said = processes[0].communicate(timeout=900)[0]
+    assert processes[0].returncode == 2 and "Type it without torchrun." in said
+    assert processes[1].poll() is None
+    processes[1].terminate()
+    assert ended(processes)[1] == (-signal.SIGTERM, "") and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", [["list"], ["methods"]])
+def test_looking_is_for_any_number_of_processes(words: list[str], tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, [*words, *(["--runs", str(tmp_path)] if words == ["list"] else [])], env=SRUN)
+    assert done.exit_code == 0, done.exception
 
 
 @pytest.mark.parametrize(

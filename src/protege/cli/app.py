@@ -31,6 +31,7 @@ from protege.cli.study import app as study_commands
 from protege.cli.train import train
 from protege.errors import ProtegeError, Stopped, in_a_line
 from protege.runs.display import out
+from protege.runs.process.started import refuse_several
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,6 +40,8 @@ app = typer.Typer(
     help="Distil big image classifiers into small ones worth shipping, with honest evidence that it helped.",
     epilog="Start with `protege demo`. Fields of a run: `protege train --help`.",
 )
+
+BY_SEVERAL = {"train", "list", "show", "models", "methods", "data", "compare", "doctor"}  # one run, or only looked at
 
 # what typer raises for a mistyped command line; it has no name of its own for it
 UsageMistake: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -134,11 +137,14 @@ app.add_typer(remember_commands, name="remember")
 
 @app.callback(invoke_without_command=True)
 def version(
+    context: typer.Context,
     show_version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
     trust_code: Annotated[
         bool, typer.Option("--trust-code", help="run methods from files that a run or a YAML file names")
     ] = False,
 ) -> None:
+    if context.invoked_subcommand and context.invoked_subcommand not in BY_SEVERAL:
+        refuse_several(f"`protege {context.invoked_subcommand}`", os.environ)
     if trust_code:
         from protege.data.outside import consent
 

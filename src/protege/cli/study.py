@@ -155,12 +155,16 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="look once")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """What runs where, since when, how far it is, and how long it still takes; wherever the runs are made."""
+    """What runs where, how far it is, and how long it still takes. Where nothing more will happen it says why, with exit code 1."""
     from protege.study.conduct.watching import Watching, show
 
     plan = _plan(file, scale, _place(runs, data_dir, "auto")[0])
-    watching = Watching(plan, every)
-    print(json.dumps(watching.look().record())) if as_json else show(watching, every, once)
+    again = shlex.join(["protege", "study", "run", str(file), "--scale", scale, "--runs", str(runs)])
+    watching = Watching(plan, every, again)
+    if as_json:
+        print(json.dumps(watching.look().record()))
+    elif not show(watching, every, once):
+        raise SystemExit(1)
 
 
 @app.command()

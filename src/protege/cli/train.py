@@ -30,6 +30,7 @@ from protege.cli.places import (
 )
 from protege.errors import ConfigError
 from protege.runs.display import out, table_of
+from protege.runs.process.started import refuse_several
 
 if TYPE_CHECKING:
     from protege.launch.where import Where
@@ -97,6 +98,10 @@ def train(
 
         arguments = [*arguments, "--model.weights", str(find(runs, init).weights_file())]
     axes, arguments = _searched(arguments)
+    if axes:
+        refuse_several("`--search`", os.environ)
+    if on != "local":
+        refuse_several(f"`--on {on}`", os.environ)
     where, arguments = where_of(on, arguments, flags_of(context), detach)
     given, config = described(file, arguments, flags_of(context), recipe)
     place = place_of(

@@ -284,6 +284,13 @@ class Commands(_Part):
     commands: list[str]
 
 
+class Conduct(_Part):
+    """Of conduct.json: the last command of a study, and the jobs that failed under it, each with a line."""
+
+    command: str
+    failed: dict[str, str]
+
+
 class Known(_Part):
     id: str
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 import time
@@ -20,7 +21,7 @@ from protege.runs.config import Place
 from protege.runs.display import console, duration
 from protege.runs.records import Commands
 from protege.study.conduct.estimate import Estimate, estimate, refuse_what_does_not_fit
-from protege.study.conduct.jobs import conduct, jobs, known_runs, left, progress, still_to_come
+from protege.study.conduct.jobs import conduct, in_charge, jobs, known_runs, left, progress, still_to_come
 from protege.study.conduct.pricing import price
 from protege.study.conduct.probing import probe_all, threads_of_a_slot, untried
 from protege.study.conduct.progress import StudyDisplay
@@ -62,36 +63,39 @@ def run_study(
     """
     where = where or Where()
     command = command or shlex.join(sys.argv)
-    slot_threads = threads_of_a_slot(slots, threads)
-    if plan.study.ship and not dry_run:
-        need("onnxruntime", "export", "Measuring files (`ship: true`)")
-    remaining = left(plan, only)
-    everything = [*remaining, *_still_to_come(plan)] if remaining and where.on == "local" else []
-    open_kinds = untried(plan, everything, slot_threads)
-    tries = (not dry_run or not open_kinds) if probing is None else probing
-    expected = _expected(plan, everything, slot_threads, slots, devices, quiet) if tries and everything else None
-    planned = summary(plan, only, expected, slots) | {"untried": 0 if expected else len(open_kinds)}
-    if dry_run:
-        return planned | {"scripts": _scripts(plan, only, where, command)}, None
-    if expected is not None:
-        refuse_what_does_not_fit(expected, plan.place, slots, devices)
-    total = planned["runs"]
-    with StudyDisplay(
-        plan.study.name, total, planned["finished"], expected.by_run if expected else {}, slots, quiet
-    ) as display:
-        display.say(f"{plan.study.name}: {planned['left']} of {total} runs left{_about(planned)}, in {plan.place.runs}")
-        commands = list(dict.fromkeys([*commands_so_far(plan), command]))
-        watch = Interim(plan, display, commands)
-        launched = launcher(where, plan.folder, plan.study.name, Slotted(slots, slot_threads, devices), display.say)
-        done = conduct(plan, watch, launched, only=only, command=command)
-    if done.stopped:
-        watch.write()
-        raise Stopped(f"{_how_far(plan)} {launched.after_a_stop}")
-    if plan.study.ship and not only and not done.failed:
-        price(plan, console.print if not quiet else _unheard)
-    findings = gather(plan, done.failed, commands)
-    write(plan.folder / "findings.json", findings)
-    return planned, findings
+    with contextlib.nullcontext() if dry_run else in_charge(plan):
+        slot_threads = threads_of_a_slot(slots, threads)
+        if plan.study.ship and not dry_run:
+            need("onnxruntime", "export", "Measuring files (`ship: true`)")
+        remaining = left(plan, only)
+        everything = [*remaining, *_still_to_come(plan)] if remaining and where.on == "local" else []
+        open_kinds = untried(plan, everything, slot_threads)
+        tries = (not dry_run or not open_kinds) if probing is None else probing
+        expected = _expected(plan, everything, slot_threads, slots, devices, quiet) if tries and everything else None
+        planned = summary(plan, only, expected, slots) | {"untried": 0 if expected else len(open_kinds)}
+        if dry_run:
+            return planned | {"scripts": _scripts(plan, only, where, command)}, None
+        if expected is not None:
+            refuse_what_does_not_fit(expected, plan.place, slots, devices)
+        total = planned["runs"]
+        with StudyDisplay(
+            plan.study.name, total, planned["finished"], expected.by_run if expected else {}, slots, quiet
+        ) as display:
+            display.say(
+                f"{plan.study.name}: {planned['left']} of {total} runs left{_about(planned)}, in {plan.place.runs}"
+            )
+            commands = list(dict.fromkeys([*commands_so_far(plan), command]))
+            watch = Interim(plan, display, commands)
+            launched = launcher(where, plan.folder, plan.study.name, Slotted(slots, slot_threads, devices), display.say)
+            done = conduct(plan, watch, launched, only=only, command=command)
+        if done.stopped:
+            watch.write()
+            raise Stopped(f"{_how_far(plan)} {launched.after_a_stop}")
+        if plan.study.ship and not only and not done.failed:
+            price(plan, console.print if not quiet else _unheard)
+        findings = gather(plan, done.failed, commands)
+        write(plan.folder / "findings.json", findings)
+        return planned, findings
 
 
 def _unheard(_: str) -> None:

@@ -59,7 +59,7 @@ def search(
     with StudyDisplay("search", total, done, {}, 1, place.quiet) as display:
         here = Slotted(1, place.threads, (place.device,))
         launched = launcher(where, plan.folder, "search", here, display.say)
-        outcome = run_jobs(lambda: _sealed(plan, command), Recorder(plan, display), launched)
+        outcome = run_jobs(lambda: _sealed(plan, command), Recorder(plan, display, command), launched)
     if outcome.stopped:
         raise Stopped(
             f"The search stopped after {len(trials(plan, cell))} of {count} trials. The same command goes on from here."

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from protege.errors import RunError
 from protege.launch.jobs import Job, Reply, job_in, reply_in, write
 from protege.launch.slurm.options import Slurm
 from protege.runs import read_json, write_json
@@ -111,7 +112,11 @@ class Folder:
         write(self.replies / f"{stem_of(reply.key)}.json", reply)
 
     def replied(self, stem: str) -> Reply | None:
-        return reply_in(self.replies / f"{stem}.json")
+        """A damaged one is none: what is done lies in the folder of its run, and the rest is done again."""
+        try:
+            return reply_in(self.replies / f"{stem}.json")
+        except RunError:
+            return None
 
     def note(self, stem: str) -> None:
         """A reply is told once; whoever types the command again may want another."""

@@ -1,4 +1,4 @@
-"""Several processes that make one run, started by torchrun or srun: who they are, and how what each has becomes what all have.
+"""Several processes that make one run: who they are, and how what each has becomes what all have.
 
 Everything that they say to each other is in here. Alone, each of these steps costs nothing and changes nothing.
 """
@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -23,10 +22,10 @@ from torch.distributed.rendezvous import rendezvous
 from protege.errors import ConfigError, ProtegeError, RunError, Stopped
 from protege.runs.config import Place
 from protege.runs.hardware import cores, device_of
+from protege.runs.process.started import Start, started
 
 Found = TypeVar("Found")
 LONGEST_WAIT = timedelta(minutes=30)  # for one that tries or writes; of one that is gone, the others hear at once
-PORTS = range(20000, 40000)  # one of them for each step of a job
 
 
 class Gone(RunError):
@@ -172,47 +171,6 @@ _present = ContextVar("ranks", default=ALONE)
 def present() -> Ranks:
     """Those that `joined` brought together; otherwise this process alone."""
     return _present.get()
-
-
-@dataclass(frozen=True)
-class Start:
-    """How this process was started beside others."""
-
-    own: int
-    count: int
-    local: int  # among those of this machine
-    address: str | None  # of the first, and its port; torchrun has told the library already
-    port: int | None
-
-
-def started(environment: Mapping[str, str]) -> Start | None:
-    """None where this process is alone. Tasks of a job that srun did not start are of no concern to each other."""
-    if "WORLD_SIZE" in environment and "RANK" in environment:
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-        own, count, local = (_number(environment, name) for name in names)
-        return Start(own, count, local, None, None) if count > 1 else None
-    if _number(environment, "SLURM_STEP_NUM_TASKS", 1) == 1:
-        return None
-    names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_JOB_ID", "SLURM_STEP_ID")
-    own, count, local, job, step = (_number(environment, name, 0) for name in names)
-    address = environment.get("MASTER_ADDR") or first_node(environment.get("SLURM_STEP_NODELIST", ""))
-    port = _number(environment, "MASTER_PORT", PORTS[(64 * job + step) % len(PORTS)])
-    return Start(own, count, local, address, port)
-
-
-def _number(environment: Mapping[str, str], name: str, otherwise: int | None = None) -> int:
-    said = environment.get(name, "" if otherwise is None else str(otherwise))
-    if not said.isdigit():
-        raise ConfigError(
-            f"{name} is '{said}' in the environment, and should be a number. Start with torchrun or srun."
-        )
-    return int(said)
-
-
-def first_node(nodes: str) -> str:
-    """`gpu[03-05,09],cpu1` -> `gpu03`."""
-    parts = re.match(r"([^\[,]*)(?:\[([^\],-]+)[^\]]*\])?([^,\[]*)", nodes)
-    return "".join(part or "" for part in parts.groups()) if parts else ""
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ jobs        what is to be done next, and how far it is
 probing     a few steps of each kind of run, on this machine
 estimate    what the runs that are left will take, and whether there is as much
 progress    all of this on a terminal
-watching    the same from outside: what runs where, since when, how long still
+seen        a study at one moment: a row for each run, and whether more will happen
+watching    looked at from outside: what runs where, since when, how long still
 pricing     what the networks of the arms cost where they run
 """

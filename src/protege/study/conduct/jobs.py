@@ -6,15 +6,19 @@ another machine too, and a run that was copied in counts as done.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, final
 
+from protege.errors import RunError
 from protege.launch.jobs import Job, Reply
 from protege.launch.launcher import Launcher, Outcome, Watch, run_jobs
 from protege.runs import write_json
 from protege.runs.config import TeacherConfig
+from protege.runs.locking import locked
 from protege.study.conduct.ask import ask_if_settled
 from protege.study.conduct.scores import divergence, mark_diverged, settled_run, to_judge
 from protege.study.conduct.select import standing, tried
@@ -227,12 +231,24 @@ def record_choices(plan: Plan) -> None:
     write_json(file, {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "chosen": chosen, **asked})
 
 
+@contextlib.contextmanager
+def in_charge(plan: Layout) -> Iterator[None]:
+    """Others see that somebody looks after the study. A second command on it may help, and is not seen."""
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(RunError):
+            held.enter_context(locked(plan.folder, wait=False))
+        yield
+
+
 @final
 class Recorder:
     """A watch that keeps what must outlive this process, and passes everything on."""
 
-    def __init__(self, plan: Plan, watch: Watch) -> None:
-        self._plan, self._watch = plan, watch
+    def __init__(self, plan: Plan, watch: Watch, command: str = "") -> None:
+        self._plan, self._watch, self._command = plan, watch, command
+        self._failed: dict[str, str] = {}  # by key
+        self._note()
 
     def started(self, slot: int, job: Job) -> None:
         self._watch.started(slot, job)
@@ -240,6 +256,9 @@ class Recorder:
     def ended(self, slot: int, job: Job, reply: Reply) -> None:
         if reply.outcome == "diverged":
             mark_diverged(self._plan.place.runs, job.run, reply.message)
+        if reply.outcome == "failed":
+            self._failed[job.key] = reply.message
+            self._note()
         self._watch.ended(slot, job, reply)
 
     def skipped(self, job: Job, because: str) -> None:
@@ -248,7 +267,15 @@ class Recorder:
     def look(self, running: Mapping[int, Job]) -> None:
         self._watch.look(running)
 
+    def _note(self) -> None:
+        write_json(conduct_file(self._plan), {"command": self._command, "failed": self._failed})
+
+
+def conduct_file(plan: Layout) -> Path:
+    """What the last command was, and what failed under it."""
+    return plan.folder / "conduct.json"
+
 
 def conduct(plan: Plan, watch: Watch, launcher: Launcher, *, only: Sequence[str] = (), command: str = "") -> Outcome:
     """Everything that is left, as far as it can be done."""
-    return run_jobs(lambda: jobs(plan, only, command), Recorder(plan, watch), launcher)
+    return run_jobs(lambda: jobs(plan, only, command), Recorder(plan, watch, command), launcher)

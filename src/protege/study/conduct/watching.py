@@ -2,113 +2,83 @@
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Any, final
 
 from rich.live import Live
 from rich.table import Table
 
+from protege.errors import RunError
+from protege.launch.slurm.conductor import CONDUCTOR
 from protege.launch.slurm.folder import Folder, stem_of
 from protege.launch.slurm.queue import NoScheduler, Queue, Queued
 from protege.launch.where import slurm_folder
-from protege.runs import Run
+from protege.runs import Run, read_json
 from protege.runs.display import duration, out, table_of
 from protege.runs.locking import held_by
-from protege.study.conduct.jobs import known_runs, label, left, progress
+from protege.runs.records import Conduct
+from protege.study.conduct.jobs import conduct_file, known_runs, label, left, progress
+from protege.study.conduct.seen import Row, Seen, left_out, with_guesses
 from protege.study.question.plan import Plan, PlannedRun
 
-State = Literal["finished", "diverged", "in training", "in the queue", "waiting", "to do"]
 QUEUED_SHOWN = 8  # rows of a table
 LINES_EVERY = 60.0  # seconds, into a log, where nothing changes
-ORDER = ("in training", "in the queue", "waiting", "to do", "diverged", "finished")
-
-
-@dataclass(frozen=True)
-class Row:
-    """A run, or a reading of test scores."""
-
-    run: str
-    label: str
-    state: State
-    where: str = ""  # job and node, or process and machine
-    since: float | None = None  # seconds since 1970
-    epochs: int = 0  # that are through
-    of: int = 0
-    left: float | None = None  # seconds, where others like it or its own epochs tell
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A study at one moment."""
-
-    name: str
-    rows: tuple[Row, ...]
-    to_come: int  # runs that are known when choices are made
-    tests: str  # how many test scores are read
-    note: str = ""
-
-    def count(self, state: State) -> int:
-        return sum(row.state == state for row in self.rows)
-
-    @property
-    def over(self) -> bool:
-        return not self.to_come and all(row.state in ("finished", "diverged") for row in self.rows)
-
-    def left(self) -> float | None:
-        """Seconds, if as many runs as now go on side by side."""
-        known = [row.left for row in self.rows if row.left is not None]
-        side_by_side = self.count("in training")
-        if not known or not side_by_side:
-            return None
-        whole = sum(known) + statistics.fmean(known) * self.to_come
-        return max(whole / side_by_side, *(row.left or 0 for row in self.rows if row.state == "in training"))
-
-    def counts(self) -> list[str]:
-        return [f"{number} {state}" for state in ORDER if (number := self.count(state))]
-
-    def new_in_training(self, before: Seen | None) -> list[Row]:
-        """Those that were not, or were elsewhere."""
-        known = {(row.run, row.where) for row in before.rows if row.state == "in training"} if before else set()
-        return [row for row in self.rows if row.state == "in training" and (row.run, row.where) not in known]
-
-    def sentence(self) -> str:
-        come = [f"{self.to_come} when choices are made"] if self.to_come else []
-        ahead = [f"about {duration(left)} left"] if (left := self.left()) else []
-        return f"{self.name}: {', '.join([*self.counts(), *come, self.tests, *ahead])}{self.note}"
-
-    def record(self) -> dict[str, Any]:
-        return {**dataclasses.asdict(self), "left": self.left()}
+LOOKS_UNTIL_OVER = 2  # that find nobody at work: who looks after a study may be about to begin
 
 
 @final
 class Watching:
     """Looks at a study; the queue is asked once a look, and never more often than that."""
 
-    def __init__(self, plan: Plan, every: float) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, every: float, command: str) -> None:
+        self._plan, self._command = plan, command
         self._folder: Folder = slurm_folder(plan.folder, plan.study.name)
         self._queue = Queue(self._folder.prefix, every) if self._folder.path.exists() else None
 
     def look(self) -> Seen:
         plan, note = self._plan, ""
+        by = held_by(plan.folder) or ""  # before anything else: what it does last must be seen
         listed = {run.id: run for run in left(plan)}
         now = progress(plan)
         try:
             placed = self._placed()
         except NoScheduler as error:
             placed, note = {}, f" ({error})"
-        rows = [self._row(run, run.id in listed, placed) for run in known_runs(plan)]
+        known, failed = known_runs(plan), self._failed()
+        rows = [self._row(run, run.id in listed, placed, failed) for run in known]
         return Seen(
             plan.study.name,
-            tuple(_with_guesses(rows)),
+            tuple(with_guesses(left_out(rows, known))),
             now.still_to_come,
+            now.to_unseal - now.unsealed,
             f"test scores of {now.unsealed} read" if now.unsealed else "no test scores read",
+            by or self._conductor(),
+            self._last_command(),
+            {key: said for key, said in failed.items() if not key.startswith("train ")},
             note,
         )
+
+    def _last(self) -> Mapping[str, Any]:
+        """Nothing where no command has begun, or its record is damaged."""
+        try:
+            return read_json(conduct_file(self._plan), Conduct)
+        except RunError:
+            return {"command": "", "failed": {}}
+
+    def _last_command(self) -> str:
+        return self._last()["command"] or self._command
+
+    def _failed(self) -> Mapping[str, str]:
+        """By the keys of jobs: those that the last command was told of."""
+        return self._last()["failed"]
+
+    def _conductor(self) -> str:
+        """The job that looks after a study which was left to it."""
+        name = self._folder.prefix + CONDUCTOR
+        jobs = [one for one in self._queue.jobs if one.name == name and not one.over] if self._queue else []
+        return f"job {jobs[0].job}" if jobs else ""
 
     def _placed(self) -> dict[str, Queued]:
         """Jobs that are not over, by the stems of what they do."""
@@ -125,7 +95,7 @@ class Watching:
             if (batch.name, number) in there
         }
 
-    def _row(self, planned: PlannedRun, is_left: bool, placed: Mapping[str, Queued]) -> Row:
+    def _row(self, planned: PlannedRun, is_left: bool, placed: Mapping[str, Queued], failed: Mapping[str, str]) -> Row:
         run, called = Run(self._plan.place.runs / planned.id), label(planned)
         if not is_left:
             return Row(run.id, called, "finished" if run.finished else "diverged")
@@ -142,41 +112,67 @@ class Watching:
         if (owner := held_by(run.path)) is not None:
             since = run.record_file.stat().st_mtime if run.record_file.exists() else None
             return Row(run.id, called, "in training", owner, since, done, of, own)
+        if (said := failed.get(f"train {run.id}") or self._reply_of_failure(stem)) is not None:
+            return Row(run.id, called, "failed", "", None, done, of, said=said)
         return Row(run.id, called, "waiting" if planned.needs else "to do", "", None, done, of, own)
 
-
-def _with_guesses(rows: list[Row]) -> Iterator[Row]:
-    """Where a run has not trained an epoch: as long as an average one of those that have, epoch for epoch."""
-    paces = [row.left / (row.of - row.epochs) for row in rows if row.left and row.of > row.epochs]
-    for row in rows:
-        open_ = row.of > 0 and row.left is None
-        yield dataclasses.replace(row, left=statistics.fmean(paces) * row.of) if paces and open_ else row
+    def _reply_of_failure(self, stem: str) -> str | None:
+        """Of a job that was submitted by hand, or whose conductor died before it was told."""
+        reply = self._folder.replied(stem)
+        return reply.message if reply is not None and reply.outcome == "failed" else None
 
 
 # ---- for people ----
 
 
-def show(watching: Watching, every: float, once: bool) -> None:
-    """A table that stays up to date on a terminal; into a log, a line a minute and one for each change."""
-    if out.is_terminal and not once:
-        with Live(table(seen := watching.look()), console=out, refresh_per_second=2) as live:
-            while not seen.over:
-                time.sleep(every)
-                live.update(table(seen := watching.look()))
-        return
-    before: Seen | None = None
-    said_at = 0.0
-    while True:
+def show(watching: Watching, every: float, once: bool) -> bool:
+    """Until nothing more will happen: whether all is done. A table that stays up to date on a terminal; else lines for a log."""
+    if once:
         seen = watching.look()
-        if before is None or seen.counts() != before.counts() or time.monotonic() - said_at > LINES_EVERY:
-            said_at = time.monotonic()
-            out.print(seen.sentence(), soft_wrap=True)
-        for row in seen.new_in_training(before):
-            out.print(_line(row), soft_wrap=True)
-        if once or seen.over:
+        _say(seen, None, True)
+        return True
+    looks = _looks(watching, every)
+    seen = _live(looks) if out.is_terminal else _lines(looks)
+    for line in seen.last_words():
+        out.print(line, soft_wrap=True, markup=False)
+    return seen.complete and not seen.unjudged
+
+
+def _looks(watching: Watching, every: float) -> Iterator[Seen]:
+    """The last is of a study that is complete, or that nobody looks after."""
+    deserted = 0
+    while True:
+        yield (seen := watching.look())
+        deserted = deserted + 1 if seen.deserted else 0
+        if seen.complete or deserted >= LOOKS_UNTIL_OVER:
             return
-        before = seen
         time.sleep(every)
+
+
+def _live(looks: Iterator[Seen]) -> Seen:
+    with Live(table(seen := next(looks)), console=out, refresh_per_second=2) as live:
+        for seen in looks:
+            live.update(table(seen))
+    return seen
+
+
+def _lines(looks: Iterator[Seen]) -> Seen:
+    """A line a minute, and one for each change."""
+    before, said_at = None, 0.0
+    for seen in looks:
+        due = before is None or seen.counts() != before.counts() or time.monotonic() - said_at > LINES_EVERY
+        said_at = time.monotonic() if due else said_at
+        _say(seen, before, due)
+        before = seen
+    assert before is not None
+    return before
+
+
+def _say(seen: Seen, before: Seen | None, counts: bool) -> None:
+    if counts:
+        out.print(seen.sentence(), soft_wrap=True)
+    for row in seen.new_in_training(before):
+        out.print(_line(row), soft_wrap=True)
 
 
 def table(seen: Seen) -> Table:
