@@ -198,3 +198,39 @@ def test_a_run_is_asked_with_little_but_torch(run: Run, tmp_path: Path) -> None:
     found = imported_by(run.path, photo(tmp_path / "photo.png"))
     assert "torch" in found
     assert set() == found & (NEVER | {"onnxruntime"})
+    assert "torch._refs" not in found, "what operations do to shapes alone is a third of what loading torch takes"
+
+
+def test_a_network_that_needs_all_of_torch_gets_it() -> None:
+    """One that asks on its way what a convolution does to a tensor without values."""
+    program = """
+import sys
+import numpy as np
+from types import SimpleNamespace
+from protege.cli.ship.predict import soon
+
+def loaded():
+    import torch
+    convolution = torch.nn.Conv2d(3, 4, 3, device="meta")
+    def said(pixels):
+        return convolution(torch.empty(pixels.shape, device="meta")).shape
+    return SimpleNamespace(about=SimpleNamespace(size=8), said=said)
+
+assert soon(loaded).said(np.zeros((2, 3, 8, 8))) == (2, 4, 6, 6)
+import torch
+assert "torch._refs" in sys.modules and torch._meta_registrations is sys.modules["torch._meta_registrations"]
+exported = torch.export.export(torch.nn.Conv2d(3, 4, 3), (torch.zeros(1, 3, 8, 8),))
+assert exported.module()(torch.zeros(1, 3, 8, 8)).shape == (1, 4, 6, 6)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_name_of_what_was_put_off_loads_it() -> None:
+    program = """
+from protege.lazy import load_shapes, shapes_later
+with shapes_later():
+    from torch import _meta_registrations as later
+assert later.register_meta
+assert not load_shapes(), "it is there"
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

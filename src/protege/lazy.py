@@ -11,6 +11,8 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from protege.errors import MissingExtra
@@ -26,6 +28,57 @@ def without_collecting() -> Iterator[None]:
     finally:
         if collects:
             gc.enable()
+
+
+SHAPES = "torch._meta_registrations"  # what operations do to tensors that have a shape and no values
+
+
+class _Later(ModuleType):
+    """Stands for torch's module until somebody asks for a name in it."""
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        load_shapes()
+        return getattr(sys.modules[SHAPES], name)
+
+
+class _Finder:
+    """Finds `_Later` in place of the module, once."""
+
+    def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
+        if name != SHAPES:
+            return None
+        sys.meta_path.remove(self)
+        return ModuleSpec(name, self)  # pyright: ignore[reportArgumentType]
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _Later(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """There is nothing to run yet."""
+
+
+@contextmanager
+def shapes_later() -> Iterator[None]:
+    """For a process that only computes with values: torch, imported inside, spares a third of its time. Whatever needs the rest
+    (tracing, compiling, tensors on `meta`) calls `load_shapes` first."""
+    finder = _Finder()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        if finder in sys.meta_path:
+            sys.meta_path.remove(finder)
+
+
+def load_shapes() -> bool:
+    """Load what was put off; False where nothing was."""
+    if not isinstance(sys.modules.get(SHAPES), _Later):
+        return False
+    del sys.modules[SHAPES]
+    importlib.import_module(SHAPES)
+    return True
 
 
 if TYPE_CHECKING:
@@ -52,7 +105,17 @@ else:
     torch, nn, F = _Lazy("torch"), _Lazy("torch.nn"), _Lazy("torch.nn.functional")
     Tensor = "torch.Tensor"
 
-__all__ = ["F", "Tensor", "at_first_use", "need", "nn", "torch", "without_collecting"]
+__all__ = [
+    "F",
+    "Tensor",
+    "at_first_use",
+    "load_shapes",
+    "need",
+    "nn",
+    "shapes_later",
+    "torch",
+    "without_collecting",
+]
 
 
 def at_first_use(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,6 +14,7 @@ import typer
 
 from protege.cli.places import JsonOption, QuietOption, RunsOption, ThreadsOption
 from protege.errors import ConfigError, DataError
+from protege.lazy import load_shapes, shapes_later, without_collecting
 
 if TYPE_CHECKING:
     from protege.ship.photos import Found
@@ -59,11 +60,12 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Classes and probabilities of photos of any size and kind, read as training reads them."""
-    from protege.ship import load
-    from protege.ship.photos import find
+    with without_collecting():
+        from protege.ship import load
+        from protege.ship.photos import find
 
-    found = find(photos)
-    shipped = load(source, runs, which=which, threads=threads, calibrated=calibrated)
+        found = find(photos)
+        shipped = soon(lambda: load(source, runs, which=which, threads=threads, calibrated=calibrated))
     said = []
     for one in answers(shipped, found, quiet or len(found) <= AT_ONCE):
         said.append(one)
@@ -76,6 +78,24 @@ def predict(
     if csv_file:
         write_csv(csv_file, said)
     refuse_bad(said, found)
+
+
+def soon(loaded: Callable[[], Shipped]) -> Shipped:
+    """Loaded with as little of torch as answering takes, and tried on a black image; with all of torch where that is too little."""
+    with shapes_later():
+        try:
+            return tried(loaded())
+        except Exception:
+            if not load_shapes():
+                raise
+    return tried(loaded())
+
+
+def tried(shipped: Shipped) -> Shipped:
+    import numpy as np
+
+    shipped.said(np.zeros((1, 3, shipped.about.size, shipped.about.size), np.uint8))
+    return shipped
 
 
 def answers(shipped: Shipped, found: Sequence[Found], quiet: bool) -> Iterator[Said]:
