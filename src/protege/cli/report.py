@@ -97,8 +97,8 @@ def look(
     out = (folder or found.path / "look").absolute()
     if is_there(out) and not is_folder(out):
         raise ConfigError(f"--out {folder} is a file. Name a folder.")
-    from protege.report.look.page import Wanted
     from protege.report.look.page import look as look_at
+    from protege.report.look.wanted import Wanted
     from protege.report.page.written import write_page
 
     wanted = Wanted(

@@ -59,7 +59,7 @@ def named_in(origin: str) -> Iterator[None]:
 @contextlib.contextmanager
 def recorded(origin: str, digest: str | None) -> Iterator[None]:
     """Here the description is a run's record, which says what the file was."""
-    with _under(Rule(asks=True, origin=origin, digest=digest)):
+    with _under(Rule(asks=True, origin=origin, digest=digest) if _rule.get().imports else _rule.get()):
         yield
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from protege.report.figures.svg import WIDTH, Scale, circle, drawing, group, rectangle, text
+from protege.report.figures.svg import LETTER, WIDTH, Point, Scale, circle, drawing, group, rectangle, text
 
 TOP = 20.0
+LINE = 10.0  # height of a name
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,9 @@ def cloud(clouds: Sequence[Cloud], title: str, said: str = "") -> Markup:
         group([circle((x(at), y(up)), 2.6, f"{one.style} dot") for at, up in one.points], one.style, one.label)
         for one in clouds
     ]
-    names = [
-        text(x(_middle(one, 0)), y(_middle(one, 1)) + 4, one.label, f"{one.style} name strong", "middle")
-        for one in clouds
-        if one.points
-    ]
+    shown = [one for one in clouds if one.points]
+    places = _apart([(x(_middle(one, 0)), y(_middle(one, 1)) + 4) for one in shown], [one.label for one in shown])
+    names = [text(*at, one.label, f"{one.style} name strong", "middle") for one, at in zip(shown, places, strict=True)]
     head = [text(4, 12, title, "strong", room=WIDTH - 120), text(WIDTH - 4, 12, said, "dim small", "end")]
     frame = rectangle((2, TOP), (WIDTH - 4, WIDTH - 2), "frame")
     return drawing(TOP + WIDTH, [*head, frame, *dots, *names], f"{title}: features in the plane")
@@ -41,3 +40,16 @@ def cloud(clouds: Sequence[Cloud], title: str, said: str = "") -> Markup:
 
 def _middle(cloud: Cloud, axis: int) -> float:
     return sum(point[axis] for point in cloud.points) / len(cloud.points)
+
+
+def _apart(places: Sequence[Point], names: Sequence[str]) -> list[Point]:
+    """Names that would lie on each other move down, one below the other."""
+    found: dict[int, Point] = {}
+    for number in sorted(range(len(places)), key=lambda number: places[number][1]):
+        across, down = places[number]
+        rooms = ((at, (len(names[number]) + len(names[other])) * LETTER / 2) for other, at in found.items())
+        for at in sorted((at for at, room in rooms if abs(at[0] - across) < room), key=lambda at: at[1]):
+            if abs(at[1] - down) < LINE:
+                down = at[1] + LINE
+        found[number] = (across, down)
+    return [found[number] for number in range(len(places))]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
+from PIL import Image
 
 from protege.report.figures.svg import WIDTH, drawing, place, rectangle, text
 
 ROW = 11.0  # height of a line of words
+SIDE = 64  # pixels at most: a page is to stay small
 Pixels = NDArray[np.uint8]  # [3, H, W]
 
 
@@ -79,6 +83,15 @@ def chances(tile: Tile, rows: Sequence[tuple[str, Sequence[tuple[str, float]]]],
 
 
 # ---- pictures ----
+
+
+def data_uri(pixels: Pixels) -> str:
+    """[3, H, W] as a small PNG inside the page."""
+    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    image.thumbnail((SIDE, SIDE))
+    out = io.BytesIO()
+    image.save(out, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
 def heated(pixels: Pixels, where: NDArray[np.float64]) -> Pixels:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from markupsafe import Markup
 from torch import Tensor
 
-from protege.data.base import Images
 from protege.report.figures.cloud import Cloud, cloud
-from protege.report.figures.tiles import Tile, board, chances, heated, tiles
-from protege.report.look.follow import KINDS, Followed, at_quartiles, follow
+from protege.report.figures.tiles import Tile, board, chances, data_uri, heated, tiles
+from protege.report.look.follow import KINDS, at_quartiles
 from protege.report.look.plane import Way, plane, turned
-from protege.report.look.seen import Seen, agreement, most_frequent, of_own_class, spread
-from protege.report.material.pictures import data_uri
+from protege.report.look.seen import Looked, Seen, agreement, most_frequent, of_own_class, spread
 from protege.report.page.blocks import Figures, Section
 from protege.report.page.table import Column, Table, Value, table_of
 from protege.stats import summary
@@ -25,36 +22,6 @@ SHOWN = 5  # images of a kind
 BOARD = 6  # images that everybody looks at
 TEMPERATURES = (1.0, 4.0, 16.0)
 TOLD = 5  # classes of which a bar is drawn
-
-
-@dataclass(frozen=True)
-class Looked:
-    """The same held-out images, seen by all: the teacher first, where there is one; then the students."""
-
-    images: Images
-    classes: Sequence[str]
-    teacher: Seen | None
-    students: Sequence[Seen]
-
-    @property
-    def everybody(self) -> list[Seen]:
-        return [one for one in (self.teacher, *self.students) if one is not None]
-
-    @property
-    def labels(self) -> Tensor:
-        return self.images.labels.cpu()
-
-    def followed(self, student: Seen) -> Followed:
-        assert self.teacher is not None
-        return follow(self.teacher.choices, student.choices, self.labels)
-
-    def picture(self, position: int) -> str:
-        return data_uri(self.images.pixels[position].numpy())
-
-    def said(self, seen: Seen, position: int) -> str:
-        """Its first choice, and how sure it is."""
-        chances = seen.logits[position].softmax(0)
-        return f"{self.classes[int(chances.argmax())]} {100 * float(chances.max()):.0f} %"
 
 
 def sections(looked: Looked, way: Way) -> Iterator[Section]:

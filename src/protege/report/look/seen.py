@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from protege.data.base import Images, at_a_time
+from protege.report.figures.tiles import data_uri
+from protege.report.look.follow import Followed, follow
 from protege.teacher.speaking import Voice, ask
 
 AT_ONCE = 100  # images; maps and their gradients stay in memory together
@@ -21,7 +23,6 @@ class Seen:
 
     name: str
     short: str  # for the head of a column
-    style: str
     pooled: Tensor  # [N, D]
     logits: Tensor  # [N, C]
     where: Tensor | None = None  # [N, h, w], at least 0: how much each place speaks for the class asked about
@@ -31,7 +32,37 @@ class Seen:
         return self.logits.argmax(1)
 
 
-def see(voice: Voice, images: Images, name: str, short: str, style: str, classes: Tensor | None = None) -> Seen:
+@dataclass(frozen=True)
+class Looked:
+    """The same held-out images, seen by all: the teacher first, where there is one; then the students."""
+
+    images: Images
+    classes: Sequence[str]
+    teacher: Seen | None
+    students: Sequence[Seen]
+
+    @property
+    def everybody(self) -> list[Seen]:
+        return [one for one in (self.teacher, *self.students) if one is not None]
+
+    @property
+    def labels(self) -> Tensor:
+        return self.images.labels.cpu()
+
+    def followed(self, student: Seen) -> Followed:
+        assert self.teacher is not None
+        return follow(self.teacher.choices, student.choices, self.labels)
+
+    def picture(self, position: int) -> str:
+        return data_uri(self.images.pixels[position].numpy())
+
+    def said(self, seen: Seen, position: int) -> str:
+        """How sure it is, and of what: a long name is cut, and no figure."""
+        chances = seen.logits[position].softmax(0)
+        return f"{100 * float(chances.max()):.0f} % {self.classes[int(chances.argmax())]}"
+
+
+def see(voice: Voice, images: Images, name: str, short: str, classes: Tensor | None = None) -> Seen:
     """`classes` are those whose evidence is looked for, an image each; else the network's own first choices."""
     device = next(voice.network.parameters()).device
     last = voice.network.names(("stages",))[-1]
@@ -41,9 +72,7 @@ def see(voice: Voice, images: Images, name: str, short: str, style: str, classes
         for start in range(0, len(images), step)
     ]
     pooled, logits, where = zip(*found, strict=True)
-    return Seen(
-        name, short, style, torch.cat(pooled), torch.cat(logits), None if where[0] is None else torch.cat(where)
-    )
+    return Seen(name, short, torch.cat(pooled), torch.cat(logits), None if where[0] is None else torch.cat(where))
 
 
 def _of(classes: Tensor | None, start: int, step: int, device: torch.device) -> Tensor | None:

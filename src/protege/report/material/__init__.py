@@ -12,6 +12,7 @@ from protege.data.files import is_folder
 from protege.errors import ProtegeError
 from protege.report.material.curves import Curve, curves_of
 from protege.report.material.evaluations import Confused, Detail, Split, detail_of, most_confused
+from protege.report.material.looked import OneEach, looked
 from protege.report.material.pictures import pictures
 from protege.report.material.subjects import Subject, subjects
 from protege.report.page.blocks import Picture
@@ -40,6 +41,7 @@ class Material:
     details: Mapping[str, Detail]  # by id of a subject
     split: Split  # the images that `details` speak of
     focus: Focus | None
+    looked: OneEach | None
     unread: tuple[str, ...]  # what could not be read, and why
 
     @cached_property
@@ -70,13 +72,19 @@ def collect(
     split: Split = "test" if any(row.test for row in findings.runs) else "heldout"
     found = {one.id: _tried(lambda one=one: detail_of(one, root, split, findings.score), None, unread) for one in known}
     details = {name: detail for name, detail in found.items() if detail is not None}
+    focus = _focus(findings, known, details, data_dir, with_pictures, moved)
+    seen = None
+    if focus and focus.control and with_pictures:
+        seen = looked(findings, focus.treatment, focus.control, root, data_dir, moved)
+    unread += [seen] if isinstance(seen, str) else []
     return Material(
         findings=findings,
         subjects=known,
         curves={name: curve for name, curve in curves.items() if curve},
         details=details,
         split=split,
-        focus=_focus(findings, known, details, data_dir, with_pictures, moved),
+        focus=focus,
+        looked=None if isinstance(seen, str) else seen,
         unread=tuple(dict.fromkeys(unread)),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from protege.report.look.several import looked
 from protege.report.material import Material
 from protege.report.page.blocks import Figures, Page, Section
 from protege.report.sections import head
@@ -32,6 +33,7 @@ SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     fidelity,
     calibration,
     classes,
+    looked,
     costs,
     protocol,
     every_run,
