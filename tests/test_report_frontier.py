@@ -80,3 +80,16 @@ def test_without_a_measured_price_or_where_all_cost_the_same_there_is_no_such_se
     assert frontier(collect(findings(), tmp_path)) is None
     same = (80.0, 1.0, 10_000)
     assert frontier(collect(priced({"alone": same, "kd": same, "dkd": same}), tmp_path)) is None
+
+
+def test_prices_of_one_network_of_several_are_said_to_be_that(tmp_path: Path) -> None:
+    found = priced({"alone": (80.0, 1.0, 10_000), "kd": (90.0, 1.5, 12_000), "dkd": (100.0, 2.0, 15_000)})
+    once = {"bytes": summary_of([80.0]), "latency_ms": summary_of([1.0])}
+    cells = [
+        cell.model_copy(update={"test": {"final": cell.test["final"] | once}}) if cell.key == "alone" else cell
+        for cell in found.cells
+    ]
+    for given, said in ((found, False), (found.model_copy(update={"cells": tuple(cells)}), True)):
+        section = frontier(collect(given, tmp_path))
+        assert section is not None and isinstance(section.blocks[1], Figures)
+        assert ("Prices are those of one network of an arm" in str(section.blocks[1].caption)) == said

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from protege.cli import app
 from protege.runs import Run
-from protege.ship.figures import measure
+from protege.ship.figures import turns
 
 PAGE = Path(__file__).parents[1] / "docs" / "shipping.md"
 
@@ -64,8 +64,8 @@ def folder(taught: Run) -> Iterator[Path]:
     photo(place / "photos" / "one.jpg")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        patch.setattr(measure, "FEWEST", 2)
-        patch.setattr(measure, "MOST", 2)
+        patch.setattr(turns, "FEWEST", 2)
+        patch.setattr(turns, "MOST", 2)
         yield place
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -15,9 +17,11 @@ from protege.cli import app
 from protege.cli.ship.choose import lines
 from protege.errors import ConfigError, ModelError
 from protege.models.measure import describe
-from protege.ship.figures import measure as timed
+from protege.ship.figures import choose as choosing
+from protege.ship.figures import kept, turns
 from protege.ship.figures.choose import Budget, amount, choose, dominated
-from protege.ship.figures.measure import Asked, Measured, measure, narrow
+from protege.ship.figures.measure import Measured, measure, time_for_limit, time_in_turns
+from protege.ship.figures.turns import Asked, narrow
 
 VERBS = CliRunner()
 QUICK = Asked(seconds=0.01)
@@ -25,7 +29,9 @@ QUICK = Asked(seconds=0.01)
 
 def figures(source: str, accuracy: float | None, size: int, ms: float, spread: float = 0.001) -> Measured:
     interval = None if accuracy is None else (accuracy - spread, accuracy + spread)
-    return Measured(source, bytes=size, accuracy=accuracy, interval=interval, latency_ms=ms)
+    return Measured(
+        source, bytes=size, accuracy=accuracy, interval=interval, latency_ms=ms, latency_low_ms=ms, latency_high_ms=ms
+    )
 
 
 SMALL, MIDDLE, LARGE = (
@@ -86,27 +92,108 @@ def test_timing_goes_on_until_the_rounds_agree() -> None:
     assert not narrow([[1.0], [2.0], [1.0], [2.0], [1.5]])
 
 
-def test_networks_are_timed_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+Heard = list[tuple[str, int]]  # who was asked for a round, of how many images at a time
+Paces = dict[str, list[float]]  # milliseconds an image, round after round; the last stays
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> Callable[[Paces], Heard]:
+    """No processes: networks that take as long as they are told to."""
+
+    def told(paces: Paces) -> Heard:
+        asked: Heard = []
+
+        class Told:
+            def __init__(self, source: str) -> None:
+                self.source, self.batch, self.round = source, 0, 0
+
+            def ask(self, **what: object) -> dict[str, object]:
+                if "seconds" not in what:
+                    self.batch = int(str(what["batch"]))
+                    return {"load_seconds": 1, "runtime": "none", "peak_bytes": 1}
+                asked.append((self.source, self.batch))
+                pace = paces[self.source]
+                self.round += 1
+                return {"seconds": [0.001 * pace[min(self.round, len(pace)) - 1] * self.batch] * 5}
+
+        monkeypatch.setattr(turns, "worker", lambda source, threads: nullcontext(Told(source)))
+        return asked
+
+    return told
+
+
+def test_networks_are_timed_in_turns(heard: Callable[[Paces], Heard]) -> None:
     """So that a busy minute falls on all of them, in latency and in throughput."""
-    asked: list[tuple[str, int]] = []
-
-    class Told:
-        def __init__(self, source: str) -> None:
-            self.source, self.batch = source, 0
-
-        def ask(self, **what: object) -> dict[str, object]:
-            if "seconds" not in what:
-                self.batch = int(str(what["batch"]))
-                return {"load_seconds": 1, "runtime": "none", "peak_bytes": 1}
-            asked.append((self.source, self.batch))
-            return {"seconds": [0.001 * self.batch] * 5}
-
-    monkeypatch.setattr(timed, "worker", lambda source, threads: nullcontext(Told(source)))
+    asked = heard({"a": [1], "b": [1]})
     found = [Measured("a"), Measured("b")]
-    timed.time_in_turns(found, Path("runs"), "final", QUICK)
+    time_in_turns(found, Path("runs"), "final", QUICK)
     assert asked == [("a", 1), ("b", 1)] * 5 + [("a", 64), ("b", 64)] * 5
     assert [one.latency_ms for one in found] == [1, 1]
     assert found[0].images_per_second == pytest.approx(1000)
+
+
+def test_who_is_clearly_on_one_side_of_the_limit_is_timed_no_more(heard: Callable[[Paces], Heard]) -> None:
+    """Two rounds for those that are far from it, five for those that are near, all where rounds lie on both sides."""
+    asked = heard({"small": [0.1], "large": [3], "near": [0.9], "both": [0.8, 1.2] * 10})
+    found = [Measured(name) for name in ("small", "large", "near", "both")]
+    time_for_limit(found, Path("runs"), "final", QUICK, 1.0)
+    assert Counter(name for name, _ in asked) == {"small": 2, "large": 2, "near": 5, "both": turns.MOST}
+    assert {batch for _, batch in asked} == {1}
+    assert [one.rounds for one in found] == [2, 2, 5, turns.MOST]
+    assert found[3].latency_low_ms == pytest.approx(0.8)
+    assert found[3].latency_high_ms == pytest.approx(1.2)
+
+
+def test_where_milliseconds_decide_nothing_nothing_is_timed(heard: Callable[[Paces], Heard], tmp_path: Path) -> None:
+    asked = heard({})
+    found = [figures(saved_name(tmp_path, name), 0.9, size, 0) for name, size in (("a", 1), ("b", 2))]
+    for one in found:
+        one.latency_ms = None
+    assert choosing.timed(found, tmp_path, "final", QUICK, None) == 0
+    assert asked == []
+    assert [one.latency_ms for one in found] == [None, None]
+    assert lines(choose(found, Budget()))[0].endswith("90.00 %, 1 bytes, the most accurate of 2 that fit.")
+
+
+def saved_name(folder: Path, name: str) -> str:
+    return str(saved(folder / f"{name}.onnx", classifier(), **ours()))
+
+
+@pytest.mark.parametrize("changed", [None, "machine", "threads", "library", "file"])
+def test_what_was_timed_here_before_is_taken_where_all_is_the_same(
+    changed: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = saved(tmp_path / "small.onnx", classifier(), **ours())
+    (tmp_path / "card.json").write_text("{}")
+    before = Measured(str(file), kept.library(file) or "", 100, latency_ms=0.3, rounds=20, machine={"cores": 2})
+    kept.keep(before, tmp_path, "final")
+    now = Measured(str(file), bytes=100, machine={"cores": 4 if changed == "machine" else 2})
+    if changed == "threads":
+        now.threads = 2
+    if changed == "library":
+        monkeypatch.setattr(kept, "version", lambda name: "0.1")
+    if changed == "file":
+        saved(file, classifier(size=16), **ours(size="16"))
+    assert kept.recall(now, tmp_path, "final") == (changed is None)
+    assert now.latency_ms == (0.3 if changed is None else None)
+
+
+def test_a_record_that_was_tampered_with_is_none(tmp_path: Path) -> None:
+    file = saved(tmp_path / "small.onnx", classifier(), **ours())
+    (tmp_path / "measured.json").write_text(json.dumps({file.name: {"latency_ms": "soon"}}))
+    assert not kept.recall(Measured(str(file)), tmp_path, "final")
+
+
+def test_times_that_cannot_be_told_apart_dominate_nothing() -> None:
+    quick, slow = figures("quick", 0.9, 100, 1.0), figures("slow", 0.9, 100, 1.1)
+    assert dominated([quick, slow]) == {"slow": "quick"}
+    slow.latency_low_ms = 0.9
+    assert dominated([quick, slow]) == {}
+
+
+def test_what_is_left_is_said_in_seconds() -> None:
+    rounds = [[[0.1]] * 3, [[0.1]] * 2]
+    assert turns.left(rounds, [0], 1, 2.0).endswith("round 3 of 20 at most, 34 s left at most")
 
 
 def test_a_run_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def test_what_ships_is_exported_and_priced_once(tmp_path: Path, monkeypatch: pyt
     def in_turns(found: list[Measured], *_: object) -> None:
         timed.append(len(found))
         for one in found:
-            one.runtime = "onnxruntime"
+            one.runtime, one.latency_ms = "onnxruntime", 1.0
 
     monkeypatch.setattr("protege.ship.figures.measure.time_in_turns", in_turns)
     half = {"method": "supervised", "init": "alone", "compress": {"prune": 0.5, "importance": "magnitude"}}

@@ -21,7 +21,8 @@ from protege.runs.config import Place, RunConfig, TeacherConfig, check_run
 from protege.runs.display import console as progress
 from protege.ship import load
 from protege.ship.export import Exported, export
-from protege.ship.figures.measure import Asked, measure
+from protege.ship.figures.measure import measure
+from protege.ship.figures.turns import Asked
 from protege.ship.formats.build import Wanted
 from protege.study.conduct.progress import StudyDisplay
 from protege.teacher.bundled import bundled_teacher

@@ -216,6 +216,11 @@ class Prices(_Part):
     parameters: NotRequired[Count | None]
     multiply_adds: NotRequired[Count | None]
     latency_ms: NotRequired[Seconds]
+    latency_low_ms: NotRequired[Seconds]
+    latency_high_ms: NotRequired[Seconds]
+    latency_p95_ms: NotRequired[Seconds]
+    rounds: NotRequired[Count]
+    runtime: NotRequired[str]
 
 
 class MeasuredRecord(_Part):

@@ -18,8 +18,9 @@ from protege.runs import Run
 from protege.runs.config import Place
 from protege.ship import card
 from protege.ship.compare import Likeness, likeness, logits_of
-from protege.ship.figures.measure import Asked, Measured, time_in_turns
+from protege.ship.figures.measure import Measured, time_in_turns
 from protege.ship.figures.size import file_bytes
+from protege.ship.figures.turns import Asked
 from protege.ship.formats.build import Wanted, about_precision, is_rounded, refuse_mismatch, write
 from protege.ship.formats.deployed import Student
 from protege.ship.runtimes import InTorch, Runtime

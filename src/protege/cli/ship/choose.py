@@ -8,11 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
 from protege.cli.places import DataDirOption, JsonOption, RunsOption
-from protege.cli.ship.measure import SourcesArgument, TestOption, ThreadsOption, measured, share, short, tables
+from protege.cli.ship.measure import (
+    SourcesArgument,
+    TestOption,
+    ThreadsOption,
+    judging,
+    milliseconds,
+    quartiles,
+    share,
+    short,
+    size_table,
+    told,
+)
 from protege.cli.ship.predict import WhichOption
-from protege.runs.display import out
+from protege.runs.display import out, table_of
 
 if TYPE_CHECKING:
     from protege.ship.figures.choose import Choice
@@ -37,18 +49,25 @@ def choose(
     as_json: JsonOption = False,
 ) -> None:
     """The most accurate that fits, why, and what the next larger budget would buy."""
-    from protege.ship.figures.choose import Budget, amount, dominated
+    judge = judging(test, which, runs, data_dir)
+    from protege.ship.figures.choose import Budget, amount, dominated, timed
     from protege.ship.figures.choose import choose as choose_one
+    from protege.ship.figures.measure import weighed
+    from protege.ship.figures.turns import Asked
 
     limits = [None if text is None else amount(text) for text in (max_bytes, max_multiply_adds)]
     budget = Budget(limits[0], limits[1], max_ms)
-    found = measured(sources, threads, 1, test, which, runs, data_dir)
+    asked = Asked(threads)
+    with told() as say:
+        found = weighed(sources, runs, asked, which, judge, say)
+        known = timed(found, runs, which, asked, max_ms, say)
     choice, beaten = choose_one(found, budget), dominated(found)
     if as_json:
         print(json.dumps({**asdict(choice), "dominated": beaten, "measured": [asdict(one) for one in found]}))
     else:
-        for table in tables(found):
-            out.print(table)
+        out.print(size_table(found))
+        out.print(latency_table(found))
+        out.print(where_from(found, known), style="dim", soft_wrap=True)
         for one, by in beaten.items():
             out.print(
                 f"{short(one)} is dominated by {short(by)}: no less accurate, and dearer in nothing", soft_wrap=True
@@ -57,6 +76,27 @@ def choose(
             out.print(line, soft_wrap=True)
     if choice.best is None:
         raise typer.Exit(1)
+
+
+def latency_table(found: list[Measured]) -> Table:
+    table = table_of("latency", "", "runtime", "ms", "quartiles", "rounds")
+    for one in found:
+        if one.latency_ms is not None:
+            table.add_row(short(one.source), one.runtime, milliseconds(one.latency_ms), quartiles(one), str(one.rounds))
+    return table
+
+
+def where_from(found: list[Measured], known: int) -> str:
+    """What was timed now, what before, and what not at all."""
+    untimed = sum(one.latency_ms is None for one in found)
+    said = [
+        f"{known} of {len(found)} were timed on this machine before (`protege measure` does it anew)" if known else "",
+        f"{untimed} were not timed, for no --max-ms asks for it" if untimed else "",
+        "the others were timed until it was clear which side of --max-ms they are on"
+        if known + untimed < len(found)
+        else "",
+    ]
+    return "; ".join(filter(None, said)) + f". One image at a time, {found[0].threads} thread(s)."
 
 
 def lines(choice: Choice) -> list[str]:
@@ -92,4 +132,5 @@ def more(choice: Choice) -> str:
 
 
 def worth(one: Measured) -> str:
-    return f"{share(one.accuracy)} %, {one.bytes:,} bytes, {one.latency_ms:.3f} ms"
+    latency = "" if one.latency_ms is None else f", {milliseconds(one.latency_ms)} ms"
+    return f"{share(one.accuracy)} %, {one.bytes:,} bytes{latency}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,9 +14,10 @@ from rich.table import Table
 
 from protege.cli.places import DataDirOption, JsonOption, RunsOption, place_of
 from protege.cli.ship.predict import WhichOption
-from protege.runs.display import out, table_of
+from protege.runs.display import console, out, table_of
 
 if TYPE_CHECKING:
+    from protege.ship.figures.judge import Judge
     from protege.ship.figures.measure import Measured
 
 SourcesArgument = Annotated[list[str], typer.Argument(metavar="RUN_OR_FILE...", help="runs, or exported files")]
@@ -33,12 +36,20 @@ def measure(
     as_json: JsonOption = False,
 ) -> None:
     """Bytes, costs, accuracy, agreement, latency, throughput and memory; each network in a process of its own, in turns."""
-    found = measured(sources, threads, batch, test, which, runs, data_dir)
+    judge = judging(test, which, runs, data_dir)
+    from protege.ship.figures.kept import keep
+    from protege.ship.figures.measure import measure as measure_all
+    from protege.ship.figures.turns import Asked
+
+    with told() as say:
+        found = measure_all(sources, runs, Asked(threads, batch), which=which, judge=judge, say=say)
+    for one in found:
+        keep(one, runs, which)
     if as_json:
         print(json.dumps([asdict(one) for one in found]))
         return
-    for table in tables(found):
-        out.print(table)
+    out.print(size_table(found))
+    out.print(speed_table(found))
     machine = found[0].machine
     out.print(
         f"batch {batch}, {threads} thread(s), {found[0].rounds} rounds in turns, on {machine['processor']} "
@@ -48,18 +59,26 @@ def measure(
     )
 
 
-def measured(
-    sources: list[str], threads: int, batch: int, test: bool, which: str, runs: Path, data_dir: Path | None
-) -> list[Measured]:
+def judging(test: bool, which: str, runs: Path, data_dir: Path | None) -> Judge:
     place = place_of(runs=runs, data_dir=data_dir, device="cpu")
     from protege.ship.figures.judge import Judge
-    from protege.ship.figures.measure import Asked
-    from protege.ship.figures.measure import measure as measure_all
 
-    return measure_all(sources, runs, Asked(threads, batch), which=which, judge=Judge(place, which, test))
+    return Judge(place, which, test)
 
 
-def tables(found: list[Measured]) -> list[Table]:
+@contextmanager
+def told() -> Iterator[Callable[[str], None]]:
+    """Where it stands: a live line on a terminal, a line now and then elsewhere."""
+    from protege.ship.figures.turns import now_and_then
+
+    if console.is_terminal:
+        with console.status("") as status:
+            yield status.update
+    else:
+        yield now_and_then(lambda sentence: console.print(sentence, soft_wrap=True))
+
+
+def size_table(found: list[Measured]) -> Table:
     split = "test" if found[0].split == "test" else "held-out"
     size = table_of(
         "size and worth",
@@ -72,19 +91,31 @@ def tables(found: list[Measured]) -> list[Table]:
         "as its run %",
         "as its teacher %",
     )
-    speed = table_of("speed", "", "runtime", "ms", "quartiles", "p95 ms", "images/s", "memory MB", "load s")
     for one in found:
-        name = short(one.source)
         size.add_row(
-            name, f"{one.bytes:,}", count(one.parameters), count(one.multiply_adds), share(one.accuracy),
+            short(one.source), f"{one.bytes:,}", count(one.parameters), count(one.multiply_adds), share(one.accuracy),
             " to ".join(share(bound) for bound in one.interval) if one.interval else "-",
             share(one.agreement_run), share(one.agreement_teacher),
         )  # fmt: skip
+    return size
+
+
+def speed_table(found: list[Measured]) -> Table:
+    speed = table_of("speed", "", "runtime", "ms", "quartiles", "p95 ms", "images/s", "memory MB", "load s")
+    for one in found:
         speed.add_row(
-            name, one.runtime, f"{one.latency_ms:.3f}", f"{one.latency_low_ms:.3f} to {one.latency_high_ms:.3f}",
-            f"{one.latency_p95_ms:.3f}", f"{one.images_per_second:,.0f}", f"{one.peak_bytes / 1e6:.0f}", f"{one.load_seconds:.2f}",
+            short(one.source), one.runtime, milliseconds(one.latency_ms), quartiles(one), f"{one.latency_p95_ms:.3f}",
+            f"{one.images_per_second:,.0f}", f"{one.peak_bytes / 1e6:.0f}", f"{one.load_seconds:.2f}",
         )  # fmt: skip
-    return [size, speed]
+    return speed
+
+
+def milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def quartiles(one: Measured) -> str:
+    return f"{one.latency_low_ms:.3f} to {one.latency_high_ms:.3f}"
 
 
 def short(source: str) -> str:

@@ -25,6 +25,7 @@ class Offer:
     network: Subject
     accuracy: Summary
     prices: Mapping[str, float]
+    priced: int  # networks that the prices are means of
 
 
 def frontier(material: Material) -> Section | None:
@@ -38,7 +39,7 @@ def frontier(material: Material) -> Section | None:
     drawn = [_drawing(name, labels[name], offers) for name in names]
     caption = (
         "Test accuracy with its 95 % interval against the price, which is lower at the left. The line joins networks that no other "
-        f"beats at this price; hollow ones are beaten.{material.hardware([one.network for one in offers])}"
+        f"beats at this price; hollow ones are beaten.{_of_one(offers)}{material.hardware([one.network for one in offers])}"
     )
     blocks = [
         Words(_sentence(offers, beaten, names, labels)),
@@ -57,8 +58,19 @@ def _offers(material: Material, measured: Sequence[Measure]) -> list[Offer]:
         if "accuracy" in scores and prices:
             if one.facts.multiply_adds is not None:
                 prices["multiply_adds"] = float(one.facts.multiply_adds)
-            found.append(Offer(one, scores["accuracy"], prices))
+            counts = [scores[name].n for name in prices if name in scores]
+            found.append(Offer(one, scores["accuracy"], prices, min(counts)))
     return found
+
+
+def _of_one(offers: Sequence[Offer]) -> str:
+    """Said where one network was priced for several that were judged."""
+    if not any(one.priced == 1 < one.accuracy.n for one in offers):
+        return ""
+    return (
+        " Prices are those of one network of an arm, and have no interval: its others are of the same shape unless they were "
+        "pruned, when each seed keeps channels of its own; milliseconds are one measurement."
+    )
 
 
 def _differs(name: str, offers: Sequence[Offer]) -> bool:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from protege.errors import ConfigError
-from protege.ship.figures.measure import Measured
+from protege.ship.figures.kept import recall
+from protege.ship.figures.measure import Measured, time_for_limit
+from protege.ship.figures.turns import Asked, Say, unheard
 
 COSTS = ("bytes", "multiply_adds", "latency_ms")
 UNITS = {
@@ -108,11 +111,28 @@ def dominated(measured: Sequence[Measured]) -> dict[str, str]:
 
 
 def beats(one: Measured, other: Measured) -> bool:
-    """Better in something and worse in nothing."""
+    """Better in something and worse in nothing; times of which the middle halves meet are the same."""
     if one.accuracy is None or other.accuracy is None:
         return False
     pairs = [(-one.accuracy, -other.accuracy)]
     for cost in COSTS:
-        if getattr(one, cost) is not None and getattr(other, cost) is not None:
-            pairs.append((getattr(one, cost), getattr(other, cost)))
+        mine, theirs = getattr(one, cost), getattr(other, cost)
+        if mine is not None and theirs is not None and not (cost == "latency_ms" and meet(one, other)):
+            pairs.append((mine, theirs))
     return all(mine <= theirs for mine, theirs in pairs) and any(mine < theirs for mine, theirs in pairs)
+
+
+def meet(one: Measured, other: Measured) -> bool:
+    """Whether the rounds of the two cannot be told apart."""
+    return one.latency_low_ms <= other.latency_high_ms and other.latency_low_ms <= one.latency_high_ms
+
+
+def timed(
+    found: Sequence[Measured], runs: Path, which: str, asked: Asked, limit_ms: float | None, say: Say = unheard
+) -> int:
+    """Milliseconds of each: those that were measured here before, and of the others, where there is a limit, as much as it
+    takes to say on which side they are. How many were known is returned."""
+    open_ones = [one for one in found if not recall(one, runs, which)]
+    if limit_ms is not None and open_ones:
+        time_for_limit(open_ones, runs, which, asked, limit_ms, say)
+    return len(found) - len(open_ones)

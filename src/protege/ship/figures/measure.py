@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from protege.errors import ModelError
 from protege.runs import Run, every, find
+from protege.ship.figures.turns import (
+    Asked,
+    Rounds,
+    Say,
+    in_turns,
+    quartiles,
+    unheard,
+    until_decided,
+    until_narrow,
+    until_typical,
+)
 from protege.ship.shipped import FILES, runtime_of
 
-ROUND = 0.25  # seconds that a network is timed for, before it is the next one's turn
-FEWEST, MOST = 5, 20  # rounds
-NARROW = 0.03  # of the median: the half-width of the interval at which timing ends
 THROUGHPUT_BATCH = 64
-JUDGED = (
-    "split",
-    "images",
-    "accuracy",
-    "interval",
-    "agreement_run",
-    "agreement_teacher",
-)  # which `protege evaluate` keeps
-
-
-@dataclass(frozen=True)
-class Asked:
-    """How to time."""
-
-    threads: int = 1
-    batch: int = 1
-    seconds: float = ROUND
 
 
 @dataclass
@@ -56,7 +41,7 @@ class Measured:
     interval: tuple[float, float] | None = None
     agreement_run: float | None = None
     agreement_teacher: float | None = None
-    latency_ms: float = 0.0  # median of the rounds' medians
+    latency_ms: float | None = None  # median of the rounds' medians; none where nobody timed
     latency_low_ms: float = 0.0  # of the rounds' medians, the quartiles
     latency_high_ms: float = 0.0
     latency_p95_ms: float = 0.0
@@ -76,28 +61,34 @@ def measure(
     *,
     which: str = "final",
     judge: Callable[[str, Measured], None] | None = None,
+    say: Say = unheard,
 ) -> list[Measured]:
     """Sizes and times of each, the times in turns; `judge` fills in how good it is."""
-    from protege.runs import environment
-
     asked = asked or Asked()
-    machine = {key: value for key, value in environment().items() if key in ("processor", "cores", "system", "python")}
-    found = [Measured(source, threads=asked.threads, batch=asked.batch, machine=machine) for source in sources]
-    for one in found:
-        weigh(one, runs, which)
-        if judge:
-            judge(one.source, one)
-    time_in_turns(found, runs, which, asked)
-    for one in found:
-        keep(one, runs, which)
+    found = weighed(sources, runs, asked, which, judge, say)
+    time_in_turns(found, runs, which, asked, say)
     return found
 
 
-def keep(one: Measured, runs: Path, which: str) -> None:
-    """Beside the run, so that studies and reports know it; a file's price is not its run's."""
-    if Path(one.source).suffix not in FILES:
-        known = {name: value for name, value in asdict(one).items() if name not in ("source", *JUDGED)}
-        find(runs, one.source).keep_measured(which, known)
+def weighed(
+    sources: Sequence[str],
+    runs: Path,
+    asked: Asked,
+    which: str,
+    judge: Callable[[str, Measured], None] | None,
+    say: Say = unheard,
+) -> list[Measured]:
+    """All but the times."""
+    from protege.runs import environment
+
+    machine = {key: value for key, value in environment().items() if key in ("processor", "cores", "system", "python")}
+    found = [Measured(source, threads=asked.threads, batch=asked.batch, machine=machine) for source in sources]
+    for place, one in enumerate(found):
+        say(f"weighing {place + 1} of {len(found)}: {one.source}")
+        weigh(one, runs, which)
+        if judge:
+            judge(one.source, one)
+    return found
 
 
 # ---- how big ----
@@ -125,73 +116,29 @@ def run_of(source: str, runs: Path) -> Run | None:
 # ---- how quick ----
 
 
-@dataclass
-class Worker:
-    """One network in a process of its own."""
-
-    process: subprocess.Popen[str]
-    source: str
-
-    def ask(self, **what: Any) -> dict[str, Any]:
-        assert self.process.stdin and self.process.stdout
-        self.process.stdin.write(json.dumps(what) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        answer = json.loads(line) if line.startswith("{") else {"error": "its process ended without an answer"}
-        if "error" in answer:
-            raise ModelError(f"{self.source} cannot be timed: {answer['error']}")
-        return answer
-
-
-@contextmanager
-def worker(source: str, threads: int) -> Iterator[Worker]:
-    """Threads are pinned from outside, before any library can count the cores."""
-    pinned = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    command = [sys.executable, "-m", "protege.ship.figures.timing"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **pinned}
-    ) as process:
-        try:
-            yield Worker(process, source)
-        finally:
-            process.kill()
-
-
-def time_in_turns(found: Sequence[Measured], runs: Path, which: str, asked: Asked) -> None:
+def time_in_turns(found: Sequence[Measured], runs: Path, which: str, asked: Asked, say: Say = unheard) -> None:
     """Latency first, then throughput, each of all of them in turns; memory and load time are those of the first."""
-    about = {"runs": str(runs), "which": which}
-    loaded, latency = rounds_of([one.source for one in found], asked, about)
-    many = replace(asked, batch=THROUGHPUT_BATCH)
-    throughput = rounds_of([one.source for one in found], many, about)[1]
-    for one, said, each, together in zip(found, loaded, latency, throughput, strict=True):
-        one.load_seconds, one.runtime, one.peak_bytes = said["load_seconds"], said["runtime"], said["peak_bytes"]
-        summarise(one, each)
-        one.images_per_second = THROUGHPUT_BATCH / float(np.median([np.median(seen) for seen in together]))
+    sources, about = [one.source for one in found], {"runs": str(runs), "which": which}
+    loaded, latency = in_turns(sources, asked, about, until_narrow, say)
+    together = in_turns(sources, replace(asked, batch=THROUGHPUT_BATCH), about, until_typical, say)[1]
+    for one, said, each, many in zip(found, loaded, latency, together, strict=True):
+        one.load_seconds, one.peak_bytes = said["load_seconds"], said["peak_bytes"]
+        summarise(one, said["runtime"], each)
+        one.images_per_second = THROUGHPUT_BATCH / quartiles(many)[1]
 
 
-def rounds_of(
-    sources: Sequence[str], asked: Asked, about: dict[str, Any]
-) -> tuple[list[dict[str, Any]], list[list[list[float]]]]:
-    """What each said as it was loaded, and its seconds, round after round over all of them, so that a busy minute falls on
-    every one; until each interval is narrow."""
-    with ExitStack() as stack:
-        workers = [stack.enter_context(worker(source, asked.threads)) for source in sources]
-        loaded = [one.ask(source=one.source, batch=asked.batch, threads=asked.threads, **about) for one in workers]
-        rounds: list[list[list[float]]] = [[] for _ in workers]
-        while len(rounds[0]) < FEWEST or (len(rounds[0]) < MOST and not all(map(narrow, rounds))):
-            for process, seen in zip(workers, rounds, strict=True):
-                seen.append(process.ask(seconds=asked.seconds)["seconds"])
-    return loaded, rounds
+def time_for_limit(
+    found: Sequence[Measured], runs: Path, which: str, asked: Asked, limit_ms: float, say: Say = unheard
+) -> None:
+    """Latency alone, of each for as long as it is open on which side of the limit it is."""
+    sources, about = [one.source for one in found], {"runs": str(runs), "which": which}
+    loaded, latency = in_turns(sources, asked, about, until_decided(limit_ms / 1e3), say)
+    for one, said, each in zip(found, loaded, latency, strict=True):
+        summarise(one, said["runtime"], each)
 
 
-def narrow(rounds: list[list[float]]) -> bool:
-    """Whether the middle half of the rounds' medians lies within 3 % of their median."""
-    low, middle, high = np.percentile([np.median(one) for one in rounds], (25, 50, 75))
-    return bool((high - low) / 2 < NARROW * middle)
-
-
-def summarise(one: Measured, rounds: list[list[float]]) -> None:
-    low, middle, high = np.percentile([np.median(seen) for seen in rounds], (25, 50, 75)) * 1e3
-    one.latency_low_ms, one.latency_ms, one.latency_high_ms = float(low), float(middle), float(high)
+def summarise(one: Measured, runtime: str, rounds: Rounds) -> None:
+    low, middle, high = (1e3 * seconds for seconds in quartiles(rounds))
+    one.latency_low_ms, one.latency_ms, one.latency_high_ms = low, middle, high
     one.latency_p95_ms = float(np.percentile(np.concatenate(rounds), 95) * 1e3)
-    one.rounds = len(rounds)
+    one.runtime, one.rounds = runtime, len(rounds)

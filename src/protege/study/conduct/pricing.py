@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 from protege.data.files import is_there
 from protege.runs import Run
 from protege.ship.export import export
-from protege.ship.figures.measure import JUDGED, measure
+from protege.ship.figures.kept import keep, price_of
+from protege.ship.figures.measure import measure
+from protege.ship.figures.turns import now_and_then
 from protege.ship.formats.build import Wanted
 from protege.study.conduct.jobs import reported
 from protege.study.question.plan import Plan
@@ -24,9 +25,10 @@ def price(plan: Plan, say: Say) -> None:
         return
     files = [str(file_of(run, plan, say)) for run in waiting]
     say(f"timing {len(files)} files in turns")
-    for run, one in zip(waiting, measure(files, plan.place.runs, which=plan.study.report), strict=True):
-        known = {name: value for name, value in asdict(one).items() if name not in ("source", *JUDGED)}
-        run.keep_measured(plan.study.report, known)
+    found = measure(files, plan.place.runs, which=plan.study.report, say=now_and_then(say))
+    for run, one in zip(waiting, found, strict=True):
+        keep(one, plan.place.runs, plan.study.report)
+        run.keep_measured(plan.study.report, price_of(one))
 
 
 def is_priced(run: Run, which: str) -> bool:
