@@ -31,7 +31,7 @@ def place(value: float) -> str:
 def text(x: float, y: float, said: str, kind: str = "", anchor: str = "start", room: float | None = None) -> Markup:
     """What does not fit into `room` is cut, and whole in the tooltip."""
     shown = fitted(said, room, BOLD if "strong" in kind else SMALL if "small" in kind else LETTER)
-    whole = Markup("<title>{}</title>").format(said) if shown != said else ""
+    whole = _tooltip(said if shown != said else "")
     return Markup('<text x="{}" y="{}"{}{}>{}{}</text>').format(
         place(x), place(y), _named("class", kind), _named("text-anchor", anchor, "start"), whole, shown
     )
@@ -49,6 +49,10 @@ def room_beside(said: str) -> float:
 
 def _named(name: str, value: str, unless: str = "") -> Markup:
     return Markup("") if value == unless else Markup(' {}="{}"').format(Markup(name), value)
+
+
+def _tooltip(said: str) -> Markup:
+    return Markup("<title>{}</title>").format(said) if said else Markup("")
 
 
 def line(start: Point, end: Point, kind: str) -> Markup:
@@ -69,24 +73,21 @@ def path(points: Sequence[Point], kind: str, closed: bool = False) -> Markup:
 
 
 def circle(at: Point, radius: float, kind: str, tooltip: str = "") -> Markup:
-    inside = Markup("<title>{}</title>").format(tooltip) if tooltip else ""
     return Markup('<circle cx="{}" cy="{}" r="{}" class="{}">{}</circle>').format(
-        place(at[0]), place(at[1]), place(radius), kind, inside
+        place(at[0]), place(at[1]), place(radius), kind, _tooltip(tooltip)
     )
 
 
 def rectangle(corner: Point, size: Point, kind: str, tooltip: str = "", opacity: float | None = None) -> Markup:
-    inside = Markup("<title>{}</title>").format(tooltip) if tooltip else ""
     faint = "" if opacity is None else Markup(' fill-opacity="{}"').format(f"{opacity:.2f}")
     sides = [place(value) for value in (*corner, *size)]
     return Markup('<rect x="{}" y="{}" width="{}" height="{}" class="{}"{}>{}</rect>').format(
-        *sides, kind, faint, inside
+        *sides, kind, faint, _tooltip(tooltip)
     )
 
 
 def group(parts: Iterable[Markup], kind: str, tooltip: str = "") -> Markup:
-    inside = Markup("<title>{}</title>").format(tooltip) if tooltip else Markup("")
-    return Markup('<g class="{}">{}{}</g>').format(kind, inside, Markup("").join(parts))
+    return Markup('<g class="{}">{}{}</g>').format(kind, _tooltip(tooltip), Markup("").join(parts))
 
 
 def legend(named: Sequence[tuple[str, str]], top: float, dots: bool = False) -> list[Markup]:

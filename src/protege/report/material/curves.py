@@ -27,9 +27,6 @@ class Curve:
     n: int
 
 
-Curves = Mapping[str, Curve]  # by quantity
-
-
 def curves_of(subject: Subject, root: Path) -> dict[str, Curve]:
     """Of its finished runs; of those begun where none is finished."""
     finished = [row for row in subject.rows if row.state == "finished"]

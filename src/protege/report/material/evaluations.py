@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from protege.data.files import is_file
 from protege.evaluate import BINS
 from protege.report.figures.reliability import Bin
 from protege.report.material.subjects import Subject
-from protege.report.page.table import Estimate
+from protege.report.page.table import Estimate, estimate_of
 from protege.runs import Run
 from protege.study.findings import Which
 
@@ -67,13 +66,9 @@ def detail_of(subject: Subject, root: Path, split: Split, score: Which) -> Detai
         counts=counts.astype(np.int64),
         bins=pooled([score["bins"] for score in scores]),
         scaled_bins=pooled([one["bins"] for one in scaled]),
-        ece=_estimate([100 * score["ece"] for score in scores]),
-        scaled_ece=_estimate([100 * one["ece"] for one in scaled]) if scaled else None,
+        ece=estimate_of([100 * score["ece"] for score in scores]),
+        scaled_ece=estimate_of([100 * one["ece"] for one in scaled]) if scaled else None,
     )
-
-
-def _estimate(values: Sequence[float]) -> Estimate:
-    return Estimate(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
 
 def _once(subject: Subject) -> list[Any]:
@@ -100,7 +95,7 @@ def _merged(bins: Sequence[Mapping[str, float]]) -> Bin:
 
 
 def class_accuracy(detail: Detail, number: int) -> Estimate:
-    return _estimate(detail.per_class[:, number].tolist())
+    return estimate_of(detail.per_class[:, number].tolist())
 
 
 # ---- what is taken for what ----
@@ -125,4 +120,4 @@ def most_confused(detail: Detail, count: int) -> list[Confused]:
 
 
 def share_of(detail: Detail, label: int, said: int) -> Estimate:
-    return _estimate(detail.confusion[:, label, said].tolist())
+    return estimate_of(detail.confusion[:, label, said].tolist())

@@ -30,8 +30,7 @@ class Subject:
     reference: str | None = None  # key of the teacher with which it is compared
 
     def scores(self, score: Which) -> Mapping[str, Summary]:
-        """A given teacher has one score, whichever epoch it was."""
-        return self.of.test.get(score, self.of.test.get("final", {}) if self.kind == "teacher" else {})
+        return self.of.scores(score)
 
     def by_seed(self, score: Which, measure: str) -> dict[int, float]:
         which = score if score in self.of.test else "final"

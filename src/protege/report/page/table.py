@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -97,6 +98,10 @@ def table_of(
 
 def estimate(summary: Summary | None) -> Estimate | None:
     return None if summary is None else Estimate(summary.mean, summary.sd, summary.n)
+
+
+def estimate_of(values: Sequence[float]) -> Estimate:
+    return Estimate(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
 
 def interval(found: Interval | None) -> Range | None:

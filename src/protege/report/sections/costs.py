@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping
 
 from markupsafe import Markup
@@ -12,7 +11,7 @@ from protege.report.material import Material
 from protege.report.material.subjects import Panel, Subject, panels
 from protege.report.material.words import SEEDS, about, scored, with_n
 from protege.report.page.blocks import Figures, Section
-from protege.report.page.table import Column, Dress, Estimate, Table, sentence, table_of
+from protege.report.page.table import Column, Dress, Estimate, Table, estimate_of, sentence, table_of
 from protege.study.findings import Findings
 
 Price = Callable[[Subject], tuple[float, float | None] | None]  # what it costs, and the part of it without the teacher
@@ -120,9 +119,7 @@ def _table(material: Material) -> Table:
 def _own_seconds(one: Subject) -> Estimate | None:
     spent = {row.id: row.seconds for row in one.rows if row.state == "finished"}
     known = [seconds for seconds in spent.values() if seconds is not None]
-    if not known:
-        return None
-    return Estimate(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, len(known))
+    return estimate_of(known) if known else None
 
 
 def _tuning(findings: Findings) -> dict[str, float]:

@@ -10,7 +10,8 @@ from markupsafe import Markup
 from protege.report.figures.plots import Dot, Series, lines, scatter
 from protege.report.material import Material
 from protege.report.page.blocks import Block, Figures, Section, Words
-from protege.report.page.table import Column, Dress, Table, last, plain, table_of, varied
+from protege.report.page.table import Column, Table, last, plain, table_of, varied
+from protege.report.sections.varied import dress_of_tried
 from protege.study.findings import Candidate, Searched, Selection, Trial
 
 Tried = tuple[Candidate, Trial]
@@ -110,12 +111,7 @@ def _importance(selection: Selection, search: Searched, number: int) -> Table:
 def _every_trial(
     material: Material, selection: Selection, search: Searched, tried: Sequence[Tried], number: int, axis: str
 ) -> Table:
-    devices = {row.id: row.device for row in material.findings.runs}
-
-    def dress(one: Tried) -> Dress:
-        places = dict.fromkeys(device for name in one[0].ids if (device := devices.get(name)))
-        return Dress(", ".join(places), marked=one[0].chosen)
-
+    dress = dress_of_tried(material.findings)
     return table_of(
         f"trials_{number}",
         f"Every trial of {selection.cell}",
@@ -130,5 +126,5 @@ def _every_trial(
             ("chosen", lambda one: "chosen" if one[0].chosen else None),
         ],
         f"{selection.heldout_images:,} held-out images, mean of {_seeds(selection)} that report nothing. {selection.sentence}",
-        dress,
+        lambda one: dress(one[0]),
     )

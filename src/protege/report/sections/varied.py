@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -54,15 +54,10 @@ def varied(material: Material) -> Section | None:
 def _candidates(findings: Findings, selection: Selection, number: int) -> Table:
     """Every configuration that was tried, with the held-out accuracy of each selection seed."""
     measure = findings.measure(selection.measure)
-    devices = {row.id: row.device for row in findings.runs}
     paths = dict.fromkeys(path for one in selection.candidates for path in one.values)
 
     def mean(one: Candidate) -> Estimate | None:
         return None if one.mean is None else Estimate(one.mean, one.sd, len(selection.seeds))
-
-    def dress(one: Candidate) -> Dress:
-        places = dict.fromkeys(device for name in one.ids if (device := devices.get(name)))
-        return Dress(", ".join(places), marked=one.chosen)
 
     return table_of(
         f"selection_{number}",
@@ -78,8 +73,19 @@ def _candidates(findings: Findings, selection: Selection, number: int) -> Table:
             ("chosen", lambda one: "chosen" if one.chosen else None),
         ],
         f"{selection.heldout_images:,} held-out images, seeds that report nothing. {selection.sentence}",
-        dress,
+        dress_of_tried(findings),
     )
+
+
+def dress_of_tried(findings: Findings) -> Callable[[Candidate], Dress]:
+    """Where its runs were made, and whether it was chosen."""
+    devices = {row.id: row.device for row in findings.runs}
+
+    def dress(one: Candidate) -> Dress:
+        places = dict.fromkeys(device for name in one.ids if (device := devices.get(name)))
+        return Dress(", ".join(places), marked=one.chosen)
+
+    return dress
 
 
 def _tested(grid: Grid, number: int, material: Material) -> Table:

@@ -23,7 +23,7 @@ from protege.study.conduct.ask import ask_if_settled
 from protege.study.conduct.scores import divergence, mark_diverged, settled_run, to_judge
 from protege.study.conduct.select import standing, tried
 from protege.study.conduct.trials import due, not_to_the_end, still_to_ask
-from protege.study.question.arms import Cell
+from protege.study.question.arms import Cell, cell_key
 from protege.study.question.layout import Layout, PlannedRun, Tutor
 from protege.study.question.plan import Plan
 
@@ -104,13 +104,9 @@ def to_unseal(plan: Layout) -> list[tuple[PlannedRun, tuple[TeacherConfig, ...] 
     for cell, runs in reported(plan):
         positions = {seed: position for position, seed in enumerate(plan.study.seeds.report)}
         for run in runs:
-            lineup = run.tutors or next(iter(_references(plan, cell, positions[run.seed])), ())
+            lineup = run.tutors or next(iter(plan.lineups(cell.reference, positions[run.seed])), ())
             found.setdefault(run.id, (run, _asked_live(lineup)))
     return [(run, live) for run, live in found.values() if plan.run(run.id).finished]
-
-
-def _references(plan: Layout, cell: Cell, position: int) -> list[tuple[Tutor, ...]]:
-    return plan.lineups(cell.reference, position)
 
 
 def _asked_live(lineup: Sequence[Tutor]) -> tuple[TeacherConfig, ...]:
@@ -160,9 +156,8 @@ def jobs(plan: Plan, only: Sequence[str] = (), command: str = "") -> list[Job]:
             ask_if_settled(plan, cell)
     parts = _parts(plan, only)
     training = [_training(plan, run, parts.get(run.id), command) for run in left(plan, only)]
-    judging = [
-        _evaluation(plan, run, "heldout", None, command) for run in known_runs(plan, only) if _chooses(plan, run)
-    ]
+    choosing = [run for run in known_runs(plan, only) if run.role == "select" and to_judge(plan, run)]
+    judging = [_evaluation(plan, run, "heldout", None, command) for run in choosing]
     if training or judging or left(plan) or not all(standing(plan, cell).settled for cell in plan.cells):
         return [*judging, *training]
     record_choices(plan)
@@ -187,10 +182,6 @@ def _training(plan: Plan, run: PlannedRun, until: int | None, command: str) -> J
     )
 
 
-def _chooses(plan: Plan, run: PlannedRun) -> bool:
-    return run.role == "select" and to_judge(plan, run)
-
-
 def _evaluation(
     plan: Plan,
     run: PlannedRun,
@@ -213,10 +204,8 @@ def _evaluation(
 
 def label(run: PlannedRun) -> str:
     """`kd (temperature 4), seed 100, to select`."""
-    from protege.study.question.arms import cell_key
-
     varied = cell_key("", None, run.values).strip() if run.role == "select" else ""
-    role = {"teacher": "teacher ", "select": "", "report": ""}[run.role]
+    role = "teacher " if run.role == "teacher" else ""
     purpose = ", to select" if run.role == "select" else ""
     return f"{role}{run.place}{f' {varied}' if varied else ''}, seed {run.seed}{purpose}"
 

@@ -12,7 +12,17 @@ from protege import stats
 from protege.stats.claims import Told, detectable, equivalence_in, family_verdict
 from protege.study.findings.family import Member
 from protege.study.findings.judging import Judge, Judged, Named, as_claim, own_teachers
-from protege.study.findings.record import Bootstrap, Cell, Effect, Equivalence, Interval, McNemar, RunRow, TTest
+from protege.study.findings.record import (
+    Bootstrap,
+    Cell,
+    Effect,
+    Equivalence,
+    Interval,
+    McNemar,
+    RunRow,
+    TTest,
+    as_part,
+)
 from protege.study.question.measures import MEASURES
 
 FEWEST_SEEDS = 4  # of a bootstrap over seeds: with fewer its interval is too narrow
@@ -48,15 +58,15 @@ def _effect(member: Member, found: Judged | None, judge: Judge, given: Given) ->
         named=found.named if found else hypothesis.test or "pooled",
         seeds=found.seeds if found else (),
         difference=float(one.difference) if one else found.plain.difference if found else None,
-        welch=_t_test(found.plain.welch if found else None),
-        paired=_t_test(found.plain.paired if found else None),
+        welch=as_part(TTest, found.plain.welch) if found else None,
+        paired=as_part(TTest, found.plain.paired) if found else None,
         correlation=found.plain.correlation if found else None,
         adjusted_p=float(one.adjusted_p) if one else None,
         family=judge.size,
         smallest_detectable=smallest,
-        smallest_between=_as_interval(between),
+        smallest_between=as_part(Interval, between),
         claims=tuple(as_claim(*claim) for claim in found.claims) if found else (),
-        equivalence=_as_part(equal, hypothesis.margin if found else None),
+        equivalence=as_part(Equivalence, equal) or _untested(hypothesis.margin if found else None),
         mcnemar=tuple(_mcnemar(member, found.seeds, judge)) if by_images and found else (),
         bootstrap=_bootstrap(member, judge) if by_images else None,
         outcome=outcome,
@@ -138,29 +148,8 @@ def said(
     return verdict.outcome, verdict.sentence
 
 
-# ---- parts ----
-
-
-def _t_test(found: stats.Comparison | None) -> TTest | None:
-    if found is None:
-        return None
-    return TTest(
-        difference=found.difference,
-        standard_error=found.standard_error,
-        degrees=found.degrees,
-        interval=Interval(low=found.interval.low, high=found.interval.high),
-        p=found.p,
-    )
-
-
-def _as_interval(found: stats.Interval | None) -> Interval | None:
-    return None if found is None else Interval(low=found.low, high=found.high)
-
-
-def _as_part(found: stats.Equivalence | None, margin: float | None) -> Equivalence | None:
-    if found is None:
-        return None if margin is None else Equivalence(margin=margin, p=None, interval=None, outcome="untested")
-    return Equivalence(margin=found.margin, p=found.p, interval=_as_interval(found.interval), outcome=found.outcome)
+def _untested(margin: float | None) -> Equivalence | None:
+    return None if margin is None else Equivalence(margin=margin, p=None, interval=None, outcome="untested")
 
 
 # ---- image by image ----

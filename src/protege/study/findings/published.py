@@ -67,11 +67,8 @@ def _label(figure: Published) -> str:
 
 
 def _of_teacher(score: Which, figure: Published, teachers: Sequence[TeacherFacts]) -> Summary | None:
-    """A given teacher has one score, whichever epoch it was."""
     found = next((teacher for teacher in teachers if teacher.key == figure.teacher), None)
-    if found is None:
-        return None
-    return _taken(found, figure, score if score in found.test else "final")
+    return _taken(found, figure, score) if found else None
 
 
 def _of_arm(score: Which, figure: Published, cells: Sequence[Cell], rows: Sequence[RunRow]) -> Summary | None:
@@ -95,6 +92,4 @@ def _between(treatment: Cell, control: Cell, figure: Published, score: Which, ro
 
 
 def _taken(from_: Cell | TeacherFacts, figure: Published, score: Which) -> Summary | None:
-    if figure.split == "heldout":
-        return from_.heldout.get(score)
-    return from_.test.get(score, {}).get(figure.measure)
+    return from_.heldout.get(score) if figure.split == "heldout" else from_.scores(score).get(figure.measure)

@@ -7,7 +7,7 @@ are plain numbers. `Findings.measures` says which is which. A number that is not
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -18,6 +18,12 @@ from protege.study.question.measures import Measure, Part, Scores
 from protege.study.question.schema import Values, Which
 
 FORMAT = 1
+PartT = TypeVar("PartT", bound=Part)
+
+
+def as_part(kind: type[PartT], found: object) -> PartT | None:
+    """What statistics found, as the part of the findings that has the same fields; None stays so."""
+    return None if found is None else kind.model_validate(found, from_attributes=True)
 
 
 class Interval(Part):
@@ -135,6 +141,10 @@ class Cell(Part):
         """Where its pair is said already."""
         return self.label.removesuffix(f": {self.pair}")
 
+    def scores(self, score: Which) -> dict[str, Summary]:
+        """By measure."""
+        return self.test.get(score, {})
+
 
 class TeacherFacts(Part):
     """One teacher of the study, over its seeds."""
@@ -150,6 +160,10 @@ class TeacherFacts(Part):
         description="over its seeds; empty until the seal is broken. Of a given one under 'final', whichever epoch it was"
     )
     seconds: float | None = Field(description="mean training time; None for a given one")
+
+    def scores(self, score: Which) -> dict[str, Summary]:
+        """By measure. A given one has one score, whichever epoch it was."""
+        return self.test.get(score, self.test.get("final", {}))
 
 
 class Budget(Part):
@@ -474,7 +488,7 @@ class Findings(Part):
 
     def _repr_html_(self) -> str:
         """The answer, and the arms' test accuracy, for notebooks."""
-        said = [(cell.label, cell.test.get(self.score, {}).get("accuracy")) for cell in self.cells]
+        said = [(cell.label, cell.scores(self.score).get("accuracy")) for cell in self.cells]
         known = [
             (label, f"{one.mean:.2f}", "-" if one.sd is None else f"{one.sd:.2f}", one.n) for label, one in said if one
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from protege.study.findings.record import Cell, Recovery, TeacherFacts, Which
 from protege.study.question.measures import ratios
@@ -17,16 +17,8 @@ def recoveries(score: Which, cells: Sequence[Cell], teachers: Sequence[TeacherFa
         control = next((one for one in alone if one.arm == "alone"), alone[0] if len(alone) == 1 else None)
         if cell.alone or control is None or cell.teacher not in known:
             continue
-        values = _accuracy(cell.test, score), _accuracy(control.test, score), _of_teacher(known[cell.teacher], score)
-        if None not in values:
-            found.append(Recovery(cell=cell.key, control=control.key, teacher=cell.teacher, **ratios(*values)))  # type: ignore[arg-type]
+        taught, without, teacher = (one.scores(score).get("accuracy") for one in (cell, control, known[cell.teacher]))
+        if taught and without and teacher:
+            share = ratios(taught.mean, without.mean, teacher.mean)
+            found.append(Recovery(cell=cell.key, control=control.key, teacher=cell.teacher, **share))
     return found
-
-
-def _accuracy(test: Mapping[Which, Mapping[str, object]], score: Which) -> float | None:
-    return getattr(test.get(score, {}).get("accuracy"), "mean", None)
-
-
-def _of_teacher(teacher: TeacherFacts, score: Which) -> float | None:
-    """A given teacher has one score, whichever epoch it was."""
-    return _accuracy(teacher.test, score if score in teacher.test else "final")

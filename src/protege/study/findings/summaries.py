@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from protege import stats
 from protege.data.outside.consent import named_in
@@ -16,7 +16,6 @@ from protege.study.conduct.select import standing
 from protege.study.findings.record import (
     Cell,
     Grid,
-    Interval,
     NetworkFacts,
     RunRow,
     Scores,
@@ -25,6 +24,7 @@ from protege.study.findings.record import (
     Summary,
     TeacherFacts,
     Which,
+    as_part,
 )
 from protege.study.findings.rows import WHICH, by_seed, heldout_value, test_value
 from protege.study.question.arms import Cell as PlannedCell
@@ -32,32 +32,28 @@ from protege.study.question.arms import Configuration, cell_key, cell_label
 from protege.study.question.layout import Layout
 from protege.study.question.measures import MEASURES, scores
 
+Key = TypeVar("Key")
+
 
 def summary_of(values: Sequence[float]) -> Summary | None:
-    if not values:
-        return None
-    found = stats.summary(values)
-    interval = None if found.interval is None else Interval(low=found.interval.low, high=found.interval.high)
-    return Summary(n=found.n, mean=found.mean, sd=found.sd, interval=interval, low=found.low, high=found.high)
+    return as_part(Summary, stats.summary(values)) if values else None
+
+
+def _known(summaries: Mapping[Key, Summary | None]) -> dict[Key, Summary]:
+    return {key: one for key, one in summaries.items() if one is not None}
 
 
 def test_summaries(rows: Sequence[RunRow]) -> dict[Which, dict[str, Summary]]:
     """By epoch and measure; what was not measured is left out."""
-    found: dict[Which, dict[str, Summary]] = {}
-    for which in WHICH:
-        for measure in MEASURES:
-            one = summary_of(list(by_seed(rows, test_value(which, measure)).values()))
-            if one is not None:
-                found.setdefault(which, {})[measure] = one
-    return found
+    found = {
+        which: _known({name: summary_of([*by_seed(rows, test_value(which, name)).values()]) for name in MEASURES})
+        for which in WHICH
+    }
+    return {which: measured for which, measured in found.items() if measured}
 
 
 def heldout_summaries(rows: Sequence[RunRow]) -> dict[Which, Summary]:
-    found: dict[Which, Summary] = {}
-    for which in WHICH:
-        if (one := summary_of(list(by_seed(rows, heldout_value(which)).values()))) is not None:
-            found[which] = one
-    return found
+    return _known({which: summary_of([*by_seed(rows, heldout_value(which)).values()]) for which in WHICH})
 
 
 # ---- cells ----
@@ -193,11 +189,8 @@ def _given_scores(plan: Layout, key: str) -> dict[Which, dict[str, Summary]]:
         record = plan.run(run.id).evaluation("test")
         if "teacher" in record and len(record["teachers"]) == 1 and record["teachers"][0] in identities:
             found[record["teachers"][0]] = scores(record["teacher"])
-    taken: dict[str, Summary] = {}
-    for measure in MEASURES:
-        values = [value for one in found.values() if (value := one.get(measure)) is not None]
-        if (summed := summary_of(values)) is not None:
-            taken[measure] = summed
+    values = {name: [value for one in found.values() if (value := one.get(name)) is not None] for name in MEASURES}
+    taken = _known({name: summary_of(those) for name, those in values.items()})
     return {"final": taken} if taken else {}
 
 
@@ -232,8 +225,7 @@ def _held_out_grid(selection: Selection) -> Grid:
 def _tested_grid(plan: Layout, arm: str, pair: str | None, found: Sequence[Cell]) -> Grid:
     """Luck from the spread over seeds: that of a mean of n seeds is their sd over the root of n."""
     cells_of = [cell for cell in found if cell.arm == arm and cell.pair == pair]
-    score: Which = plan.study.report
-    points = [(cell.values, cell.test.get(score, {}).get("accuracy")) for cell in cells_of]
+    points = [(cell.values, cell.scores(plan.study.report).get("accuracy")) for cell in cells_of]
     errors = [one.sd / one.n**0.5 for _, one in points if one is not None and one.sd is not None]
     luck = stats.gain_by_chance(len(points), statistics.fmean(errors)) if errors and len(points) > 1 else None
     return Grid(arm=arm, pair=pair, split="test", paths=_paths(points), points=tuple(points), luck=luck)
