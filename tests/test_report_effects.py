@@ -10,11 +10,14 @@ from report_cases import ALONE, TAUGHT, findings
 
 from protege.report.material import collect
 from protege.report.page.blocks import Bullets, Figures, Section
+from protege.report.page.formats import csv_text, markdown
 from protege.report.page.table import Range, Table
 from protege.report.sections.effects import also, effects
+from protege.report.sections.head import picture
 from protege.report.sections.published import published
 from protege.study.findings import Findings, Interval
 from protege.study.findings.record import Claim, Contrast, Recovery
+from protege.study.question.measures import MEASURES
 
 
 def claim(over: Any = "seeds", wide: float = 1.0) -> Claim:
@@ -135,3 +138,57 @@ def test_all_that_a_reduced_form_changes_is_listed(tmp_path: Path) -> None:
     made = published(collect(found, tmp_path))
     assert made is not None
     assert [block.items for block in made.blocks if isinstance(block, Bullets)] == [("batch_size 64 instead of 128",)]
+
+
+DIFFERENCE = CONTRAST.model_copy(
+    update={
+        "key": "difference", "kind": "difference of differences", "label": "kd against alone, minus dkd against alone",
+        "cells": ("kd", "alone", "dkd", "alone"), "difference": 1.275, "claims": (claim(),), "best": None, "f": None,
+        "degrees": None, "outcome": "undecided",
+    }
+)  # fmt: skip
+
+
+def test_a_difference_of_differences_is_drawn_with_its_corrected_interval(tmp_path: Path) -> None:
+    """It may be the question itself; its colour is that of no arm, as it is of four."""
+    figure = next(
+        block for block in section(claimed(contrasts=(DIFFERENCE,)), tmp_path).blocks if isinstance(block, Figures)
+    )
+    drawn = str(figure.drawings[0])
+    assert "(kd - alone) - (dkd - alone)" in drawn and "[-0.25, +4.25]" in drawn
+    assert "difference of two differences in accuracy, points" in drawn and "hue" not in drawn
+
+
+def test_the_first_picture_shows_the_difference_of_differences_that_was_asked(tmp_path: Path) -> None:
+    """Where the networks are too many for a strip each."""
+    arms = {"alone": ALONE, **{f"kd {number}": TAUGHT for number in range(10)}}
+    found = findings(arms, contrasts=(DIFFERENCE.model_copy(update={"cells": ("kd 0", "alone", "kd 1", "alone")}),))
+    shown = picture(collect(found, tmp_path))
+    assert shown is not None and "(kd 0 - alone) - (kd 1 - alone)" in shown.drawings[0]
+
+
+def test_a_comparison_across_pairs_names_the_pair_of_each_end(tmp_path: Path) -> None:
+    found = findings({"alone": ALONE, "kd": TAUGHT})
+    cells = [
+        one.model_copy(update={"pair": pair, "arm": "alone", "label": f"alone: {pair}"})
+        for one, pair in zip(found.cells, ("old stem", "new stem"), strict=True)
+    ]
+    effect = found.effects[0].model_copy(update={"pair": "new stem"})
+    made = section(found.model_copy(update={"cells": tuple(cells), "effects": (effect,)}), tmp_path)
+    figure = next(block for block in made.blocks if isinstance(block, Figures))
+    assert (
+        "alone: new stem - alone: old stem" in figure.drawings[0]
+        or "minus that of alone: old stem" in figure.drawings[0]
+    )
+
+
+def test_bytes_have_no_decimals_and_likelihoods_four_in_every_table(tmp_path: Path) -> None:
+    """One column has one number of decimals, so each unit has a table."""
+    found = claimed()
+    sized = found.effects[0].model_copy(update={"measure": "bytes", "difference": -226_040.0})
+    likely = found.effects[1].model_copy(update={"measure": "nll", "difference": -0.01234})
+    both = found.model_copy(update={"effects": (sized, likely), "measures": tuple(MEASURES.values())})
+    for name in ("effects", "populations"):
+        assert "| -226,040 |" in markdown(table(both, tmp_path, f"{name}_in_bytes"))
+        assert "-226040," in csv_text(table(both, tmp_path, f"{name}_in_bytes"))
+        assert "| -0.0123 |" in markdown(table(both, tmp_path, f"{name}_in_units"))

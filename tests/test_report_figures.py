@@ -99,7 +99,7 @@ def test_rows_are_drawn_for_a_telephone_and_for_a_wide_page_with_the_same_figure
     rows = [ForestRow("kd", "+2.00 [+1.50, +2.50]", 2.0, (1.5, 2.5), None, True, "hue0")]
     narrow, wide = forest(rows, "points", "label").split("</svg>")[:2]
     assert 'class="narrow"' in narrow and 'viewBox="0 0 360 ' in narrow
-    assert 'class="wide"' in wide and 'viewBox="0 0 760 ' in wide
+    assert 'class="wide"' in wide and 'viewBox="0 0 900 ' in wide
     for drawn in (narrow, wide):
         assert drawn.count("+2.00 [+1.50, +2.50]</text>") == 1 and drawn.count("<circle") == 1
 

@@ -106,9 +106,10 @@ def first_words(source: str) -> str:
 
 
 def test_the_first_line_of_a_reduced_study_says_that_it_is_reduced(tmp_path: Path) -> None:
-    reduced = findings(scale="reduced", differs="a resnet20 teaches, 3 seeds instead of 5")
+    reduced = findings(scale="reduced", differs="a resnet20 teaches, 3 seeds instead of 5", differences=("a", "b"))
     said = "This is a reduced-scale run of the study: a resnet20 teaches, 3 seeds instead of 5. It shows that"
     made = page(reduced, tmp_path)
+    assert first_words(made).endswith("All 2 differences, computed from both forms, are listed below.")
     assert first_words(made).startswith(said) and made.count("a resnet20 teaches, 3 seeds") == 1
     assert markdown_page(page_of(collect(reduced, tmp_path))).startswith(f"**{said}")
     without = first_words(page(findings(scale="reduced"), tmp_path))

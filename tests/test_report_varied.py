@@ -31,6 +31,12 @@ def test_one_number_is_a_line_in_its_order(tmp_path: Path) -> None:
     assert [mark in drawn for mark in (">1<", ">2<", ">5<", ">10<")] == [True] * 4  # 16 is far from 1: powers of ten
 
 
+def test_a_line_over_several_configurations_has_the_colour_of_their_arm(tmp_path: Path) -> None:
+    """A shade of it would be that of one configuration alone."""
+    (drawn,) = drawings([{"method.temperature": value} for value in (4, 1, 16)], tmp_path)
+    assert "hue0 stroke" in drawn and "shade" not in drawn
+
+
 def test_two_fields_are_a_heat_map_with_the_chosen_one_framed(tmp_path: Path) -> None:
     points = [{"method.temperature": t, "method.kd_weight": w} for t in (1, 4) for w in (0.5, 0.9)]
     (drawn,) = drawings(points, tmp_path)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from protege.errors import ConfigError
+from protege.report.page.table import Column, said
 from protege.stats import effect, equivalence, smallest_detectable, verdict
+from protege.stats.claims import Told, family_verdict, figure
+from protege.stats.families import t_test
 
 ALONE = [94.86, 95.11, 95.08, 95.19, 94.97]
 LOGIT_SEEDS = [95.30, 95.10, 94.88, 95.19, 95.03]
@@ -95,3 +98,18 @@ def test_small_numbers_keep_their_digits() -> None:
 def test_one_of_several_comparisons_is_not_judged_by_its_own_p() -> None:
     with pytest.raises(ConfigError, match="holm"):
         verdict(FEATURE, comparisons=8)
+
+
+@pytest.mark.parametrize("noise", [-1e-12, 0.0, 1e-12])
+def test_the_same_figure_is_printed_alike_however_it_was_summed(noise: float) -> None:
+    """1.275 is halfway: its last bits would make it +1.27 in one place and +1.28 in another."""
+    column = Column("", "number", 2, signed=True)
+    assert figure(1.275 + noise, 2) == said(1.275 + noise, column) == figure(1.275, 2)
+    assert figure(-0.001, 2) == said(-0.001, column) == "+0.00"
+
+
+def test_a_sentence_has_the_decimals_that_were_named_for_its_measure() -> None:
+    """However well a difference is known; else the text would say +1.234 where the table says +1.23."""
+    found = t_test(1.2345, 0.001, 8)
+    told = Told("The accuracy of kd", "that of alone", "points", 2, "3 and 3 seeds", "Given these images")
+    assert "+1.23 points (95 % interval [+1.23, +1.24]" in family_verdict(found, 1, told).sentence

@@ -129,6 +129,24 @@ def test_one_comparison_in_several_pairs_is_named_by_its_pairs() -> None:
     )
 
 
+def test_a_comparison_across_pairs_is_counted_under_both_names() -> None:
+    """`alone - alone` would say nothing."""
+    keys = ("alone: new stem", "alone: old stem")
+    across = effect(treatment=keys[0], control=keys[1], pair="new stem", outcome="higher")
+    taught = effect(treatment="kd: new stem", control=keys[0], pair="new stem")
+    labels = {**dict.fromkeys(keys, "alone"), "kd: new stem": "kd"}
+    pairs = {key: key.partition(": ")[2] for key in labels}
+    said = answer([across, taught], labels, pairs=pairs)
+    assert (
+        "higher in 1 (alone: new stem - alone: old stem: +0.10), not shown to differ in 1 (kd - alone: +0.10)" in said
+    )
+
+
+def test_a_difference_in_the_answer_has_the_decimals_of_its_measure() -> None:
+    small = effect(treatment="a", measure="nll", difference=-0.01234, outcome="lower")
+    assert "(a: -0.0123)" in answer([small, effect(treatment="b")])
+
+
 def test_a_pair_is_said_once() -> None:
     both = [
         Cell.model_construct(key=f"{arm}: a -> b", label=f"{arm}: a -> b", arm=arm, pair="a -> b")

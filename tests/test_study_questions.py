@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from protege.study.findings.family import family
 from protege.study.findings.judging import Judge, unlike_arms
 from protege.study.findings.record import Cell, NetworkFacts, RunRow, TeacherFacts
 from protege.study.findings.recoveries import recoveries
-from protege.study.findings.summaries import summary_of
+from protege.study.findings.summaries import grids, summary_of
 from protege.study.question.arms import cell_key
 from protege.study.question.schema import Hypothesis
 
@@ -84,6 +85,23 @@ def test_arms_among_themselves_are_said_to_differ_and_by_how_much_the_best_leads
     _, judge, given, members = found(alike, asked)
     (one,) = contrasts(members, judge, given)
     assert one.outcome == "undecided" and "are not shown to differ in accuracy" in one.sentence
+
+
+def test_the_lead_that_chance_gives_is_one_figure_on_the_page() -> None:
+    """In the answer, under the drawing of the varied values and among what weakens the claim."""
+    cells, judge, given, members = found(
+        {("kd 1", None): (70.0, 70.2), ("kd 2", None): (74.0, 75.2), ("kd 3", None): (70.1, 70.2)},
+        Hypothesis.model_validate({"among": ["kd 1", "kd 2", "kd 3"]}),
+    )
+    asked = contrasts(members, judge, given)
+    of_kd = [one.model_copy(update={"arm": "kd", "values": {"temperature": n}}) for n, one in enumerate(cells)]
+    varied = SimpleNamespace(values={"temperature": 1})
+    planned = SimpleNamespace(arm="kd", pair=None, configurations=(varied,), chosen_by_selection=False)
+    plan: Any = SimpleNamespace(cells=[planned] * 3, study=SimpleNamespace(report="final"))
+    (grid,) = grids(plan, (), of_kd, asked)
+    assert grid.luck == asked[0].lead_by_chance
+    (unasked,) = grids(plan, (), of_kd)
+    assert unasked.luck is not None and unasked.luck != grid.luck
 
 
 def test_a_control_of_another_pair_is_called_by_it() -> None:

@@ -271,7 +271,7 @@ def test_a_reduced_form_says_all_that_differs() -> None:
         "optim.batch_size 32 instead of 128 (every run)",
         "optim.lr 0.01 instead of 0.1 (every teacher)",
         "2 seeds that report instead of 5",
-        "1 seeds of teacher resnet14 instead of 3",
+        "1 seed of teacher resnet14 instead of 3",
     }
 
 

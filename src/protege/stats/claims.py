@@ -65,6 +65,12 @@ def verdict(
     return Verdict("undecided", _sentence(claim, correction and f"{fate} {correction}", missed))
 
 
+def figure(value: float, decimals: int, signed: bool = True) -> str:
+    """The one way to round for a page: neither last bits of a sum nor the minus of a zero make the same figure look like two."""
+    rounded = round(round(value, 9), decimals) + 0.0
+    return f"{rounded:{'+' if signed else ''},.{decimals}f}"
+
+
 @dataclass(frozen=True)
 class Told:
     """What a sentence about one member of a family says."""
@@ -72,6 +78,7 @@ class Told:
     treatment: str  # "The accuracy of kd"
     control: str  # "that of alone"
     unit: str
+    decimals: int  # as every table and figure has them
     how: str  # "3 and 3 seeds, one error for 10 arms"
     given: str  # "Given this teacher and these 2,000 test images"
     wider: tuple[tuple[str, Tested], ...] = ()  # "other test images" -> what holds over them as well
@@ -80,11 +87,11 @@ class Told:
 
 def family_verdict(found: Tested, size: int, told: Told) -> Verdict:
     """What one member of a family of `size` allows to be said, and for whom. Its interval is the family's."""
-    unit, decimals = told.unit, _decimals(float(found.standard_error))
+    unit, decimals = told.unit, told.decimals
     difference, adjusted = float(found.difference), float(found.adjusted_p)
     corrected = f", corrected for {size} comparisons" if size > 1 else ""
     span = f"95 % interval {_around(found, decimals)}, {_p(adjusted)}{corrected}; {told.how}"
-    facts = f"{difference:+.{decimals}f} {unit} ({span})"
+    facts = f"{figure(difference, decimals)} {unit} ({span})"
     within = _within(equivalence_in(found, told.margin, size), unit)
     opening = f"{told.given}, {told.treatment[0].lower()}{told.treatment[1:]} is"
     if adjusted < LEVEL:
@@ -128,7 +135,8 @@ def _about(found: Tested, unit: str, decimals: int) -> str:
     smallest, between = detectable(found)
     if unit == "points" and smallest > 100:
         return "and with this many seeds, hardly any true difference would be found"
-    size = f"about {smallest:.{decimals}f} {unit} (between {between.low:.{decimals}f} and {between.high:.{decimals}f})"
+    least, low, high = (figure(value, decimals, signed=False) for value in (smallest, between.low, between.high))
+    size = f"about {least} {unit} (between {low} and {high})"
     return f"and with this many seeds, true differences below {size} are missed more than once in five times"
 
 
@@ -136,7 +144,7 @@ def _wider(told: Told) -> str:
     """Whether the same may be said of a wider population."""
     said = []
     for over, found in told.wider:
-        span = _around(found, _decimals(float(found.standard_error)))
+        span = _around(found, told.decimals)
         holds = float(found.adjusted_p) < LEVEL
         said.append(f" Over {over} as well: {span}{'' if holds else ', so that it might be otherwise there'}.")
     return "".join(said)
@@ -188,7 +196,7 @@ def _within(equivalence: Equivalence | None, unit: str) -> str:
 
 
 def _span(interval: Interval, decimals: int) -> str:
-    return f"[{interval.low:+.{decimals}f}, {interval.high:+.{decimals}f}]"
+    return f"[{figure(interval.low, decimals)}, {figure(interval.high, decimals)}]"
 
 
 def _p(p: float) -> str:

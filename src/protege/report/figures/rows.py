@@ -27,7 +27,7 @@ from protege.report.figures.svg import (
 )
 
 ROW, LINE = 36.0, 13.0  # a row, and the line more that it needs where names are long
-WIDE, WIDE_ROW, NAMES = 760.0, 26.0, 370.0  # all in one line: names at the left, figures at the right
+WIDE, WIDE_ROW, NAMES = 900.0, 26.0, 430.0  # all in one line: names at the left, figures at the right
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Iterable
+from typing import Literal, TypeVar
 
 from protege.report.material.subjects import Subject
 from protege.report.page.table import Column, Kind, Value, estimate, said
-from protege.study.findings import Measure, NetworkFacts, Summary, Which
+from protege.study.findings import Findings, Measure, NetworkFacts, Summary, Which
+
+Of = TypeVar("Of")
 
 SHORT = {
     "accuracy": "test accuracy %", "top5": "test top-5 %", "nll": "NLL", "brier": "Brier", "ece": "ECE %",
@@ -37,8 +39,27 @@ def in_percent(measure: Measure | None) -> bool:
 
 
 def decimals(measure: Measure | None) -> int:
-    """Points and prices to a hundredth; likelihoods and divergences are smaller numbers."""
-    return {"": 4, "bytes": 0, "multiply-adds": 0}.get(measure.unit, 2) if measure else 2
+    return measure.decimals if measure else 2
+
+
+def by_unit(
+    findings: Findings, those: Iterable[Of], measure_of: Callable[[Of], str]
+) -> list[tuple[str, str, int, list[Of]]]:
+    """Differences that one column may hold: what is added to the table's name (nothing for points), unit, decimals, and they."""
+    known = {measure.name: measure for measure in findings.measures}
+    groups: dict[str, list[Of]] = {}
+    for one in those:
+        measure = known.get(measure_of(one))
+        groups.setdefault(measure.difference_unit if measure else "points", []).append(one)
+    return [
+        (
+            f"_in_{unit.replace('-', '_')}" if unit != "points" else "",
+            unit,
+            decimals(known.get(measure_of(some[0]))),
+            some,
+        )
+        for unit, some in sorted(groups.items(), key=lambda group: group[0] != "points")
+    ]
 
 
 def column(measure: Measure, kind: Kind = "estimate") -> Column:

@@ -113,12 +113,16 @@ def _fields(value: Value, column: Column) -> list[str]:
         return [""] * len(_names(column))
     plain = Column(column.name, "number", column.decimals, column.signed)
     if isinstance(value, Estimate):
-        return [said(value.mean, plain), "" if value.sd is None else f"{value.sd:.{column.decimals}f}", str(value.n)]
+        return [_bare(value.mean, plain), "" if value.sd is None else f"{value.sd:.{column.decimals}f}", str(value.n)]
     if isinstance(value, Range):
-        return [said(value.low, plain), said(value.high, plain)]
+        return [_bare(value.low, plain), _bare(value.high, plain)]
     if isinstance(value, str):
         return [_harmless(value)]
-    return [str(value) if column.kind == "count" else said(value, column)]
+    return [str(value) if column.kind == "count" else _bare(value, column)]
+
+
+def _bare(value: float, column: Column) -> str:
+    return said(value, column).replace(",", "")
 
 
 def _harmless(plain: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from protege.stats.claims import figure
 from protege.study.findings import Interval, Summary
 
 Kind = Literal["text", "count", "number", "p", "estimate", "range"]
@@ -126,12 +127,11 @@ def said(value: Value, column: Column) -> str:
 def _estimate(value: Estimate, column: Column) -> str:
     if value.sd is None:
         return f"{_number(value.mean, column)} (1 seed)"
-    return f"{_number(value.mean, column)} ± {value.sd:.{column.decimals}f}"
+    return f"{_number(value.mean, column)} ± {figure(value.sd, column.decimals, signed=False)}"
 
 
 def _number(value: float, column: Column) -> str:
-    rounded = round(value, column.decimals) + 0.0  # no "-0.00"
-    return f"{rounded:{'+' if column.signed else ''}.{column.decimals}f}"
+    return figure(value, column.decimals, column.signed)
 
 
 def number(count: int, thing: str) -> str:

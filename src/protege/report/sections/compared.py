@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from protege.report.material import Material
 from protege.report.material.subjects import Subject
-from protege.report.material.words import decimals, in_percent
+from protege.report.material.words import by_unit
 from protege.report.page.table import Column, Dress, Range, Table, interval, table_of
 from protege.study.findings import Effect, Findings, McNemar
 from protege.study.findings.record import Claim, Contrast
@@ -49,25 +49,29 @@ def dress(effect: Effect, material: Material, mark: bool = True) -> Dress:
 
 def besides(material: Material) -> tuple[Table, ...]:
     """What was asked of several arms at once first; the others are for those who look closer."""
-    several = (_contrasts(material), _recoveries(material))
+    several = (*_contrasts(material), _recoveries(material))
     return (*several, *_populations(material), _over_images(material), _seed_by_seed(material))
 
 
 # ---- of several arms ----
 
 
-def _contrasts(material: Material) -> Table:
+def _contrasts(material: Material) -> list[Table]:
     """Differences of differences, and whether several arms differ at all."""
+    groups = by_unit(material.findings, material.findings.contrasts, lambda one: one.measure)
+    return [_of_several(material, f"contrasts{suffix}", unit, places, those) for suffix, unit, places, those in groups]
+
+
+def _of_several(material: Material, name: str, unit: str, places: int, contrasts: Sequence[Contrast]) -> Table:
     measures = {measure.name: measure for measure in material.findings.measures}
-    places = max((decimals(measures.get(one.measure)) for one in material.findings.contrasts), default=2)
 
     def ends(one: Contrast) -> Range | None:
         return interval(one.claims[0].simultaneous) if one.claims else None
 
     return table_of(
-        "contrasts",
-        "Differences of differences, and among arms",
-        material.findings.contrasts,
+        name,
+        "Differences of differences, and among arms" + (f", in {unit}" if unit != "points" else ""),
+        contrasts,
         [
             ("compared", lambda one: one.label),
             ("measure", lambda one: measures[one.measure].label if one.measure in measures else one.measure),
@@ -124,18 +128,16 @@ def _recoveries(material: Material) -> Table:
 
 def _populations(material: Material) -> list[Table]:
     """Each difference for each population that it may be claimed for: points, and units of likelihoods or divergences."""
-    measures = {measure.name: measure for measure in material.findings.measures}
     claims = [(one, claim) for one in material.findings.effects for claim in one.claims]
-    in_points = [one for one in claims if in_percent(measures.get(one[0].measure))]
-    in_units = [one for one in claims if one not in in_points]
-    return [_of_whom(material, "populations", 2, in_points), _of_whom(material, "populations_in_units", 4, in_units)]
+    groups = by_unit(material.findings, claims, lambda one: one[0].measure)
+    return [_of_whom(material, f"populations{suffix}", unit, places, those) for suffix, unit, places, those in groups]
 
 
-def _of_whom(material: Material, name: str, places: int, claims: Sequence[tuple[Effect, Claim]]) -> Table:
+def _of_whom(material: Material, name: str, unit: str, places: int, claims: Sequence[tuple[Effect, Claim]]) -> Table:
     labels = {measure.name: measure.label for measure in material.findings.measures}
     return table_of(
         name,
-        "Of whom it may be said" + (", in units of the measure" if places != 2 else ""),
+        "Of whom it may be said" + (f", in {unit}" if unit != "points" else ""),
         claims,
         [
             ("treatment", lambda one: treatment_of(one[0], material)),

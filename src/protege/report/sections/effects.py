@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from protege.report.figures.rows import ForestRow, forest
 from protege.report.material import Material
-from protege.report.material.words import decimals, in_percent
+from protege.report.material.words import by_unit, decimals
 from protege.report.page.blocks import Block, Bullets, Figures, Section
 from protege.report.page.table import Column, Table, interval, said, table_of
 from protege.report.sections.compared import besides, compared, control_of, dress, short_of, treatment_of
-from protege.study.findings import Effect, Findings, Interval
+from protege.study.findings import Effect, Findings, Interval, Measure
+from protege.study.findings.record import Contrast
 
 OPEN = 4  # sentences that are not folded away
 OUTCOMES = {
@@ -25,7 +26,7 @@ def effects(material: Material) -> Section | None:
     if not findings.effects and not findings.contrasts:
         return None
     blocks: list[Block] = []
-    figure = forest_figure(material, findings.effects)
+    figure = forest_figure(material, findings.effects, findings.contrasts)
     if figure.drawings:
         blocks.append(figure)
     if (told := untold(findings)) and not also(findings):
@@ -54,25 +55,56 @@ def also(findings: Findings) -> list[str]:
 # ---- drawn ----
 
 
-def forest_figure(material: Material, effects: Sequence[Effect]) -> Figures:
-    """One drawing a measure, for points and nats have no common axis."""
+def forest_figure(material: Material, effects: Sequence[Effect], contrasts: Sequence[Contrast] = ()) -> Figures:
+    """One drawing a measure, for points and nats have no common axis; and one for differences of differences."""
     measures = {measure.name: measure for measure in material.findings.measures}
-    drawn = []
+    drawn, asked = [], [one for one in contrasts if one.difference is not None]
+    for name in dict.fromkeys(one.measure for one in asked):
+        measure, those = measures.get(name), [one for one in asked if one.measure == name]
+        axis = f"difference of two differences in {measure.label if measure else name}, {_unit(measure)}"
+        drawn.append(forest([_contrast_row(material, one, decimals(measure)) for one in those], axis, axis))
     for name in dict.fromkeys(effect.measure for effect in effects if effect.difference is not None):
         those = [effect for effect in effects if effect.measure == name]
-        controls = {short_of(effect.control, material) for effect in those}
+        controls = {control_of(effect, material) for effect in those}
         control = next(iter(controls)) if len(controls) == 1 else "control"
         measure = measures.get(name)
-        axis = f"{measure.label if measure else name} minus that of {control}, {measure.difference_unit if measure else 'units'}"
+        axis = f"{measure.label if measure else name} minus that of {control}, {_unit(measure)}"
         drawn.append(forest(_rows(material, those, decimals(measure), alike=len(controls) == 1), axis, axis))
     margins = any(effect.equivalence for effect in effects)
-    corrected = max((effect.family for effect in effects), default=1) > 1
+    corrected = max((one.family for one in (*effects, *asked)), default=1) > 1
+    shown = [*compared(effects, material), *(material.known[f"cell/{key}"] for one in asked for key in one.cells)]
     caption = (
-        f"Difference with its {_kind_of_interval(effects)}. A filled point stands"
+        f"Difference with its {_kind_of_interval((*effects, *asked))}. A filled point stands"
         f"{' after correction for all comparisons' if corrected else ''}, a hollow one is not shown to differ"
-        f"{'; a grey band is the margin named in advance' if margins else ''}.{material.hardware(compared(effects, material))}"
+        f"{'; a grey band is the margin named in advance' if margins else ''}.{material.hardware(shown)}"
     )
     return Figures(drawn, caption)
+
+
+def _unit(measure: Measure | None) -> str:
+    return measure.difference_unit if measure else "units"
+
+
+def _contrast_row(material: Material, one: Contrast, places: int) -> ForestRow:
+    """In the colour of no arm, as it is of four. `logit - alone: CIFAR stem less ImageNet stem`."""
+    cells = [material.known[f"cell/{key}"] for key in one.cells]
+    shorts, pairs = [cell.short for cell in cells], [cell.pair for cell in cells]
+    if shorts[:2] == shorts[2:]:
+        label = f"{shorts[0]} - {shorts[1]}: {pairs[0]} less {pairs[2]}"
+    else:
+        first, second = (f"({this} - {that})" for this, that in (shorts[:2], shorts[2:]))
+        where = f", {one.pair}" if one.pair and len({cell.pair for cell in material.findings.cells}) > 1 else ""
+        label = f"{first} - {second}{where}"
+    shown = one.claims[0].simultaneous if one.claims else None
+    return ForestRow(
+        label=label,
+        said=_figures(one.difference, shown, places),
+        difference=one.difference or 0.0,
+        interval=(shown.low, shown.high) if shown else None,
+        margin=None,
+        settled=one.outcome in ("higher", "lower"),
+        style="",
+    )
 
 
 def _interval(effect: Effect) -> Interval | None:
@@ -82,11 +114,11 @@ def _interval(effect: Effect) -> Interval | None:
     return effect.headline.interval if effect.headline else None
 
 
-def _kind_of_interval(effects: Sequence[Effect]) -> str:
-    family = max((effect.family for effect in effects), default=1)
+def _kind_of_interval(drawn: Sequence[Effect | Contrast]) -> str:
+    family = max((one.family for one in drawn), default=1)
     if family == 1:
         return "95 % interval"
-    if any(effect.claims for effect in effects):
+    if any(one.claims for one in drawn):
         return f"interval; all {family} of the family hold at once in 95 studies of 100"
     return "95 % interval, which is not corrected"
 
@@ -98,11 +130,10 @@ def _rows(material: Material, effects: Sequence[Effect], places: int, alike: boo
     for effect in effects:
         if effect.difference is None:
             continue
-        shown, ends = _interval(effect), (effect.treatment, effect.control)
-        named = " - ".join(short_of(key, material) for key in (ends[:1] if alike else ends))
+        shown = _interval(effect)
         rows.append(
             ForestRow(
-                label=f"{named}, {effect.pair}" if several and effect.pair else named,
+                label=_row_name(effect, material, several, alike),
                 said=_difference(effect, places),
                 difference=effect.difference,
                 interval=(shown.low, shown.high) if shown else None,
@@ -114,25 +145,34 @@ def _rows(material: Material, effects: Sequence[Effect], places: int, alike: boo
     return rows
 
 
+def _row_name(effect: Effect, material: Material, several: bool, alike: bool) -> str:
+    """`kd - alone, R34 -> R18`; across pairs each end says its own."""
+    treatment, control = short_of(effect.treatment, material), control_of(effect, material)
+    if control != short_of(effect.control, material):
+        return f"{treatment_of(effect, material)} - {control}"
+    named = treatment if alike else f"{treatment} - {control}"
+    return f"{named}, {effect.pair}" if several and effect.pair else named
+
+
 def _difference(effect: Effect, places: int) -> str:
     """`+1.98 [-0.10, +4.07], n 3`."""
-    points, shown = Column("", "number", places, signed=True), _interval(effect)
+    seeds = f", n {len(effect.seeds)}" if effect.seeds else ""
+    return _figures(effect.difference, _interval(effect), places) + seeds
+
+
+def _figures(difference: float | None, shown: Interval | None, places: int) -> str:
+    points = Column("", "number", places, signed=True)
     ends = f" [{said(shown.low, points)}, {said(shown.high, points)}]" if shown else " (untested)"
-    return f"{said(effect.difference, points)}{ends}{f', n {len(effect.seeds)}' if effect.seeds else ''}"
+    return f"{said(difference, points)}{ends}"
 
 
 # ---- over seeds ----
 
 
 def _over_seeds(material: Material) -> list[Table]:
-    """A table for differences in points, and one for those in units of a likelihood or a divergence."""
-    measures = {measure.name: measure for measure in material.findings.measures}
-    in_points = [one for one in material.findings.effects if in_percent(measures.get(one.measure))]
-    in_units = [one for one in material.findings.effects if one not in in_points]
-    return [
-        _table(material, "effects", "points", 2, in_points),
-        _table(material, "effects_in_units", "units", 4, in_units),
-    ]
+    """A table for differences in points, and one for each other unit."""
+    groups = by_unit(material.findings, material.findings.effects, lambda one: one.measure)
+    return [_table(material, f"effects{suffix}", unit, places, those) for suffix, unit, places, those in groups]
 
 
 def _table(material: Material, name: str, unit: str, places: int, effects: Sequence[Effect]) -> Table:

@@ -24,6 +24,8 @@ def first_line(findings: Findings) -> str:
     said = []
     if findings.scale == "reduced":
         said.append(of_reduced_form(findings.differs))
+        if findings.differences:
+            said.append(f"All {len(findings.differences)} differences, computed from both forms, are listed below.")
     if not findings.study:
         said.append(
             "These runs belong to no study: nothing was named in advance, so this describes and concludes nothing."
@@ -41,9 +43,10 @@ def picture(material: Material) -> Figures | None:
     shown = [*teachers_of(ends, material.subjects), *ends]
     if ends and len(shown) <= MOST_ROWS and any(one.scores(findings.score) for one in ends):
         return strips(material, Panel("", tuple(shown)))
-    first = [effect for effect in primary if effect.difference is not None][:MOST_ROWS]
-    if first:
-        figure = forest_figure(material, first)
+    asked = [one for one in findings.contrasts if one.primary and one.difference is not None][:MOST_ROWS]
+    first = [effect for effect in primary if effect.difference is not None][: MOST_ROWS - len(asked)]
+    if first or asked:
+        figure = forest_figure(material, first, asked)
         more = f" The first {len(first)} of {len(primary)} comparisons." if len(primary) > len(first) else ""
         return Figures(figure.drawings, figure.caption + more)
     return strips(material, panels(material.subjects)[0]) if material.subjects else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from protege.report.material import Material
-from protege.report.material.words import IMAGES, SPREAD, in_percent
+from protege.report.material.words import IMAGES, SPREAD, by_unit
 from protege.report.page.blocks import Block, Bullets, Section, Words
 from protege.report.page.table import Column, Dress, Estimate, Table, interval, table_of
 from protege.study.findings import Findings, PublishedRow
@@ -30,14 +30,8 @@ def published(material: Material) -> Section | None:
                 "so they are not expected to agree."
             )
         )
-    measures = {measure.name: measure for measure in findings.measures}
-    in_points = [one for one in findings.published if in_percent(measures.get(one.measure))]
-    in_units = [one for one in findings.published if one not in in_points]
-    tables = (
-        _table(findings, "published", "Percent and points", 2, in_points),
-        _table(findings, "published_in_units", "Units of the measure", 4, in_units),
-    )
-    blocks += [table for table in tables if table.rows]
+    for suffix, unit, places, those in by_unit(findings, findings.published, lambda one: one.measure):
+        blocks.append(_table(findings, f"published{suffix}", unit, places, those))
     if findings.notes:
         form = ", in the full form" if findings.scale == "reduced" else ""
         blocks += [Words(f"What differs from the publication{form}:"), Bullets(findings.notes)]
@@ -50,7 +44,7 @@ def _table(findings: Findings, name: str, unit: str, places: int, those: Sequenc
     hardware = ", ".join(dict.fromkeys(machines))
     return table_of(
         name,
-        "Published against measured" + (f", {unit[0].lower()}{unit[1:]}" if places != 2 else ""),
+        "Published against measured" + (f", in {unit}" if unit != "points" else ""),
         those,
         [
             ("figure", lambda one: one.label),
@@ -68,7 +62,7 @@ def _table(findings: Findings, name: str, unit: str, places: int, those: Sequenc
             ),
             ("what it is", lambda one: one.note or None),
         ],
-        f"{unit}. A published figure without a number of seeds did not say it. "
+        f"{'Percent and points' if unit == 'points' else unit.capitalize()}. A published figure without a number of seeds did not say it. "
         f"{SPREAD}{DIFFERENCES if any(one.against for one in those) else ''}.",
         lambda one: Dress(hardware if one.measured is not None else ""),
     )

@@ -139,7 +139,8 @@ def _figures(grid: Grid, material: Material) -> list[Block]:
     chosen = next((one.chosen for one in selections if (one.arm, one.pair) == (grid.arm, grid.pair)), None)
     measure = material.findings.measure(grid.measure)
     drawn = _drawings(
-        grid, Look(name, chosen, own[0].style if own else "hue0", called(measure, grid.split), column(measure))
+        grid,
+        Look(name, chosen, own[0].style.split()[0] if own else "hue0", called(measure, grid.split), column(measure)),
     )
     if not drawn:
         return [Words(f"{name} varies {', '.join(map(last, grid.paths))}: see the table.")]

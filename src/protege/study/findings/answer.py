@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from protege.stats.claims import figure
 from protege.study.findings.record import Contrast, Effect, Findings
 from protege.study.question.measures import MEASURES
 
@@ -11,9 +12,13 @@ MOST = 3  # questions with a sentence each; of more the answer counts the outcom
 
 
 def answer(
-    found: Sequence[Effect], labels: Mapping[str, str] | None = None, contrasts: Sequence[Contrast] = (), over: str = ""
+    found: Sequence[Effect],
+    labels: Mapping[str, str] | None = None,
+    contrasts: Sequence[Contrast] = (),
+    over: str = "",
+    pairs: Mapping[str, str | None] | None = None,
 ) -> str:
-    """What is said of the primary hypotheses. `labels`: what cells are called where their pair is said already, by key.
+    """What is said of the primary hypotheses. `labels`: what cells are called where their pair is said already, by key; `pairs` are theirs.
 
     `over`: whom outcomes speak of, where sentences that say it themselves are only counted.
     """
@@ -25,22 +30,22 @@ def answer(
         return "Not answered yet: the test set is still sealed."
     said = [one.sentence for one in asked] if len(asked) <= MOST else [_tally_of_contrasts(asked, over)]
     if len(primary) > 1:
-        return " ".join([*said, _tally(primary, labels or {}, over)])
+        return " ".join([*said, _tally(primary, labels or {}, pairs or {}, over)])
     return " ".join([*said, *(one.sentence for one in primary)])
 
 
 def _tally_of_contrasts(asked: Sequence[Contrast], over: str) -> str:
     """Of many: how many were found, and which."""
     found = [one for one in asked if one.outcome in ("higher", "lower", "differ")]
-    parts = [f"{one.label}{'' if one.difference is None else f': {one.difference:+.2f}'}" for one in found]
+    parts = [f"{one.label}{_shown(one)}" for one in found]
     shown = f"{len(found)} of them ({'; '.join(parts)})" if found else "none of them"
     opening = f"{over[0].upper()}{over[1:]}: of" if over else "Of"
     size = asked[0].family
     return f"{opening} {len(asked)} questions about several differences at once, {shown} can be said to differ (corrected for {size})."
 
 
-def _tally(primary: Sequence[Effect], labels: Mapping[str, str], over: str) -> str:
-    lead, names = _names(primary, labels)
+def _tally(primary: Sequence[Effect], labels: Mapping[str, str], pairs: Mapping[str, str | None], over: str) -> str:
+    lead, names = _names(primary, labels, pairs)
     parts = [_counted(primary, names, outcome, words) for outcome, words in OUTCOMES.items()]
     counted = ", ".join(part for part in parts if part)
     opening = f"{over[0].upper()}{over[1:]}: of" if over else "Of"
@@ -67,18 +72,25 @@ OUTCOMES = {
 }
 
 
-def _names(primary: Sequence[Effect], labels: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """What all of them have in common, said once, and by key what tells each from the others."""
+def _names(
+    primary: Sequence[Effect], labels: Mapping[str, str], pair_of: Mapping[str, str | None]
+) -> tuple[str, dict[str, str]]:
+    """What all of them have in common, said once, and by key what tells each from the others. Across pairs each end says its own."""
+    ends = {one.key: (one.treatment, one.control) for one in primary}
+    across = {key for key, both in ends.items() if pair_of.get(both[0]) != pair_of.get(both[1])}
     called = {
-        one.key: (labels.get(one.treatment, one.treatment), labels.get(one.control, one.control)) for one in primary
+        key: both if key in across else (labels.get(both[0], both[0]), labels.get(both[1], both[1]))
+        for key, both in ends.items()
     }
-    treatments, controls = ({ends[place] for ends in called.values()} for place in (0, 1))
+    treatments, controls = ({both[place] for both in called.values()} for place in (0, 1))
     pairs = {one.pair for one in primary}
     if len(treatments) == len(controls) == 1 and len(pairs) == len(primary):
         return f"{min(treatments)} against {min(controls)}", {one.key: str(one.pair) for one in primary}
     alike = len(controls) == 1
-    names = {one.key: called[one.key][0] if alike else " - ".join(called[one.key]) for one in primary}
-    names = {one.key: names[one.key] + (f", {one.pair}" if len(pairs) > 1 and one.pair else "") for one in primary}
+    names = {}
+    for one in primary:
+        said = one.pair if len(pairs) > 1 and one.key not in across else None
+        names[one.key] = (called[one.key][0] if alike else " - ".join(called[one.key])) + (f", {said}" if said else "")
     return f"{'each arm' if alike else 'treatment'} against {min(controls) if alike else 'control'}", names
 
 
@@ -86,11 +98,12 @@ def _counted(primary: Sequence[Effect], names: Mapping[str, str], outcome: str, 
     those = [effect for effect in primary if effect.outcome == outcome]
     if not those:
         return ""
-    which = "; ".join(
-        f"{names[effect.key]}: {effect.difference:+.2f}" if effect.difference is not None else names[effect.key]
-        for effect in those[:4]
-    )
+    which = "; ".join(f"{names[effect.key]}{_shown(effect)}" for effect in those[:4])
     return f"{words} {len(those)} ({which}{'; ...' if len(those) > 4 else ''})"
+
+
+def _shown(one: Effect | Contrast) -> str:
+    return "" if one.difference is None else f": {figure(one.difference, MEASURES[one.measure].decimals)}"
 
 
 # ---- what stands above everything ----

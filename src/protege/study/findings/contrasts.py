@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from protege.stats import families
+from protege.stats.claims import figure
 from protege.study.findings.effects import Given, said
 from protege.study.findings.family import Member
 from protege.study.findings.judging import Judge, Judged, as_claim
@@ -108,8 +109,13 @@ def _sentence(member: Member, found: Contrast, given: Given) -> str:
     verb = "differ" if found.outcome == "differ" else "are not shown to differ"
     test = f"F({found.degrees[0]:g}, {found.degrees[1]:g}) = {found.f:.1f}, {p}{corrected}"
     unit = measure.difference_unit
-    lead = f"the best, {names[found.best]}, leads their mean by {found.lead:.2f} {unit}"
-    chance = f"of as many equals the best would by {found.lead_by_chance:.2f}, and in one study of twenty by {found.lead_in_twenty:.2f}"
+
+    def points(value: float | None) -> str:
+        return "-" if value is None else figure(value, measure.decimals, signed=False)
+
+    lead = f"the best, {names[found.best]}, leads their mean by {points(found.lead)} {unit}"
+    usual, rare = points(found.lead_by_chance), points(found.lead_in_twenty)
+    chance = f"of as many equals the best would by {usual}, and in one study of twenty by {rare}"
     return f"{given.of(member.among, 'pooled')}, {those} {verb} in {measure.label} ({test}); {lead}, {chance}."
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protege import stats
-from protege.stats.claims import Told, detectable, equivalence_in, family_verdict
+from protege.stats.claims import Told, detectable, equivalence_in, family_verdict, figure
 from protege.study.findings.family import Member
 from protege.study.findings.judging import Judge, Judged, Named, as_claim, own_teachers
 from protege.study.findings.record import (
@@ -136,12 +136,11 @@ def said(
     if one is None and member.than:
         return "untested", f"{treatment} against {control}: untested, {why}."
     if one is None:
-        difference = found.plain.difference
-        shown = f"{difference:+,.0f}" if abs(difference) >= 1000 else f"{difference:+.4g}"
+        shown = figure(found.plain.difference, measure.decimals)
         return "untested", f"{treatment} minus {control} is {shown} {measure.difference_unit}, untested: {why}."
     wider = tuple((OTHERS[population], wide) for population, wide in found.claims[1:] if population in OTHERS)
     told = Told(
-        treatment, control, measure.difference_unit, how(found), given.of(member.cells, found.named), wider,
+        treatment, control, measure.difference_unit, measure.decimals, how(found), given.of(member.cells, found.named), wider,
         member.hypothesis.margin,
     )  # fmt: skip
     verdict = family_verdict(one, size, told)

@@ -50,7 +50,9 @@ def facts(plan: Layout, failed: Mapping[str, str], commands: Sequence[str], spli
         name=study.name,
         folder=str(plan.folder.relative_to(plan.place.runs)),
         question=study.question,
-        answer=answer(compared, {cell.key: cell.short for cell in found}, asked, over),
+        answer=answer(
+            compared, {one.key: one.short for one in found}, asked, over, {one.key: one.pair for one in found}
+        ),
         complete=complete(plan),
         scale=plan.scale,
         protocol=study.protocol,
@@ -71,7 +73,7 @@ def facts(plan: Layout, failed: Mapping[str, str], commands: Sequence[str], spli
         over=over,
         recoveries=tuple(recoveries(study.report, found, taught)),
         selections=tuple(selections),
-        grids=tuple(grids(plan, selections, found)),
+        grids=tuple(grids(plan, selections, found, asked)),
         published=tuple(published(study, found, taught, rows)),
         runs=tuple(rows),
         ledger=tuple(ledger_of(plan, rows)),

@@ -15,6 +15,7 @@ from protege.study.conduct.jobs import to_unseal, unsealed
 from protege.study.conduct.select import standing
 from protege.study.findings.record import (
     Cell,
+    Contrast,
     Grid,
     NetworkFacts,
     RunRow,
@@ -197,13 +198,16 @@ def _given_scores(plan: Layout, key: str) -> dict[Which, dict[str, Summary]]:
 # ---- grids ----
 
 
-def grids(plan: Layout, selections: Sequence[Selection], found: Sequence[Cell]) -> list[Grid]:
+def grids(
+    plan: Layout, selections: Sequence[Selection], found: Sequence[Cell], contrasts: Sequence[Contrast] = ()
+) -> list[Grid]:
     """What was chosen among, on held-out images; or, in the literature protocol, every configuration on the test set."""
     chosen = [_held_out_grid(selection) for selection in selections if selection.search is None]
     varied = [cell for cell in plan.cells if cell.configurations[0].values and not cell.chosen_by_selection]
     arms = Counter((cell.arm, cell.pair) for cell in varied)
     several = [one for one, count in arms.items() if count > 1]
-    return [*chosen, *(_tested_grid(plan, arm, pair, found) for arm, pair in several)]
+    said = {frozenset(one.cells): one.lead_by_chance for one in contrasts if one.measure == "accuracy"}
+    return [*chosen, *(_tested_grid(plan, arm, pair, found, said) for arm, pair in several)]
 
 
 def _held_out_grid(selection: Selection) -> Grid:
@@ -222,12 +226,19 @@ def _held_out_grid(selection: Selection) -> Grid:
     )
 
 
-def _tested_grid(plan: Layout, arm: str, pair: str | None, found: Sequence[Cell]) -> Grid:
-    """Luck from the spread over seeds: that of a mean of n seeds is their sd over the root of n."""
+def _tested_grid(
+    plan: Layout, arm: str, pair: str | None, found: Sequence[Cell], said: Mapping[frozenset[str], float | None]
+) -> Grid:
+    """Luck from the spread over seeds: that of a mean of n seeds is their sd over the root of n.
+
+    `said`: what a question `among` the same cells says of it, from the error of all arms.
+    """
     cells_of = [cell for cell in found if cell.arm == arm and cell.pair == pair]
     points = [(cell.values, cell.scores(plan.study.report).get("accuracy")) for cell in cells_of]
     errors = [one.sd / one.n**0.5 for _, one in points if one is not None and one.sd is not None]
-    luck = stats.gain_by_chance(len(points), statistics.fmean(errors)) if errors and len(points) > 1 else None
+    luck = said.get(frozenset(cell.key for cell in cells_of))
+    if luck is None and errors and len(points) > 1:
+        luck = stats.gain_by_chance(len(points), statistics.fmean(errors))
     return Grid(arm=arm, pair=pair, split="test", paths=_paths(points), points=tuple(points), luck=luck)
 
 

@@ -93,7 +93,10 @@ def _of_counts(full: Study, reduced: Study) -> Iterator[str]:
     for key, teacher in full.teachers.items():
         if key in reduced.teachers and not teacher.source:
             counts[f"seeds of teacher {key}"] = (len(teacher.seeds), len(reduced.teachers[key].seeds))
-    yield from (f"{now} {what} instead of {instead}" for what, (instead, now) in counts.items() if now != instead)
+    for what, (instead, now) in counts.items():
+        if now != instead:
+            first, _, rest = what.partition(" ")
+            yield f"{now} {first.removesuffix('s') if now == 1 else first}{rest and ' ' + rest} instead of {instead}"
 
 
 # ---- arms ----

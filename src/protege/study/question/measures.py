@@ -36,6 +36,11 @@ class Measure(Part):
     heldout: bool = Field(default=True, description="held-out images tell it as test images do, so it may choose")
 
     @property
+    def decimals(self) -> int:
+        """With so many it is printed everywhere, differences too: points to a hundredth; likelihoods and divergences are smaller."""
+        return {"": 4, "ms": 3, "bytes": 0, "parameters": 0, "multiply-adds": 0}.get(self.unit, 2)
+
+    @property
     def chooses(self) -> bool:
         """Whether a configuration may be chosen by it."""
         of_images = self.record == "evaluation" and self.heldout
