@@ -129,10 +129,19 @@ def test_only_evaluation_opens_the_test_set() -> None:
     assert opened == {"evaluate.py", "data", "report"}
 
 
-def test_the_architecture_page_names_every_file() -> None:
+def architecture_page() -> str:
     page = SOURCE.parents[1] / "docs" / "architecture.md"
     if not page.exists():
         pytest.skip("needs the project's checkout, for its docs/architecture.md")
-    text = page.read_text()
-    missing = [name for name in {station(path) for path in FILES} if f"{name}" not in text]
-    assert not missing
+    return page.read_text()
+
+
+def test_the_architecture_page_names_every_station() -> None:
+    text = architecture_page()
+    assert not [name for name in {station(path) for path in FILES} if name not in text]
+
+
+def test_the_walk_through_a_study_passes_every_file_of_it() -> None:
+    walk = architecture_page().partition("### A study, from its YAML file to its page")[2].partition("###")[0]
+    files = [path.name for path in FILES if station(path) == "study" and path.stem not in FACE]
+    assert not [name for name in files if f"`{name}`" not in walk and f"/{name}`" not in walk]

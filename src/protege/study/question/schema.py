@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -43,6 +43,17 @@ def _seeds_from(first: int) -> BeforeValidator:
 
 def _alone_or_many(given: Any) -> Any:
     return (given,) if isinstance(given, str | Path) else given
+
+
+def _own(part: type[Described]) -> tuple[str, ...]:
+    """What a part of the file says besides run fields, as it is written there."""
+    return tuple(one.alias or name for name, one in part.model_fields.items() if name != "fields")
+
+
+def _measured(measure: str, known: Collection[str]) -> str:
+    if measure not in known:
+        raise ValueError(f"'{measure}' is not measured.{suggest(measure, list(known))} There are {', '.join(known)}")
+    return measure
 
 
 class Seeds(Described):
@@ -88,7 +99,7 @@ class Arm(Described):
     @model_validator(mode="before")
     @classmethod
     def _split(cls, given: Any) -> Any:
-        return fields_and_rest({} if given is None else given, ("vary", "search", "init"))
+        return fields_and_rest({} if given is None else given, _own(cls))
 
     @field_validator("search", mode="before")
     @classmethod
@@ -173,7 +184,7 @@ class Teacher(Described):
     def _split(cls, given: Any) -> Any:
         if isinstance(given, str):
             given = {"model": given}
-        return fields_and_rest(given, ("from", "weights", "mean", "std", "seeds", "assign", "over_every_run"))
+        return fields_and_rest(given, _own(cls))
 
     _one_or_many = field_validator("source", mode="before")(_alone_or_many)
 
@@ -206,7 +217,7 @@ class Pair(Described):
     @model_validator(mode="before")
     @classmethod
     def _split(cls, given: Any) -> Any:
-        found = fields_and_rest(given, ("name", "arms"))
+        found = fields_and_rest(given, _own(cls))
         found["arms"] = {arm: fields_and_rest(over, ())["fields"] for arm, over in (found.get("arms") or {}).items()}
         fields = found["fields"]
         if not fields.get("model"):
@@ -289,11 +300,7 @@ class Hypothesis(Described):
     @field_validator("measure")
     @classmethod
     def _known(cls, measure: str) -> str:
-        if measure not in MEASURES:
-            raise ValueError(
-                f"'{measure}' is not measured.{suggest(measure, list(MEASURES))} There are {', '.join(MEASURES)}"
-            )
-        return measure
+        return _measured(measure, MEASURES)
 
 
 class Published(Described):
@@ -314,10 +321,7 @@ class Published(Described):
     @field_validator("measure")
     @classmethod
     def _known(cls, measure: str) -> str:
-        known = [*MEASURES, *RATIOS]
-        if measure not in known:
-            raise ValueError(f"'{measure}' is not measured.{suggest(measure, known)} There are {', '.join(known)}")
-        return measure
+        return _measured(measure, [*MEASURES, *RATIOS])
 
     @model_validator(mode="after")
     def _of_one(self) -> Self:
