@@ -165,3 +165,17 @@ def test_steps_are_told_from_weights_that_decay() -> None:
     assert groups[1]["weight_decay"] == 0
     assert len(groups[1]["params"]) == 10 + sum(isinstance(part, RoundedOutput) for part in network.modules())
     assert math.isclose(groups[0]["weight_decay"], 5e-4)
+
+
+def test_eight_bits_begin_where_nothing_is_cut_off() -> None:
+    """A network that was trained in full loses almost nothing at the start: every weight and value of the batch is on the grid."""
+    torch.manual_seed(0)
+    layer, values = nn.Linear(200, 4), torch.randn(50, 200) ** 3
+    weight = layer.weight.detach().clone()
+    round_weights(layer, 8, "learned")
+    assert isinstance(layer, RoundedWeights)
+    assert ((layer.rounded_weight() - weight).abs() <= layer.steps()[:, None] * 0.501).all()
+    output = RoundedOutput(8, "learned").train()
+    assert ((output(values) - values).abs() <= output.step * 1.001).all()
+    few = RoundedOutput(4, "learned").train()
+    assert few(values).max() < values.max(), "of sixteen levels none is spent on what is far out"

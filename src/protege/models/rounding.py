@@ -17,7 +17,7 @@ from torch import Tensor, nn
 Ranges = Literal["learned", "minmax"]
 SMALLEST = 1e-8  # step: a range of nothing would divide by zero
 MEMORY = 0.9  # of a running range, a batch
-SPREAD = 4.0  # standard deviations that the first learned range spans on each side
+SPREAD = 4.0  # standard deviations that the first learned range of fewer than 8 bits spans on each side
 FINEST = 64  # two products of 64 and 255 still fit the 16 bits in which older processors add them
 
 
@@ -105,7 +105,9 @@ class RoundedOutput(nn.Module):
     def follow(self, values: Tensor) -> None:
         """Move the range towards this batch's."""
         low, high = values.aminmax()
-        if self.ranges == "learned":  # a start: what is far out is not worth a coarse grid
+        if (
+            self.ranges == "learned" and self.bits < 8
+        ):  # a start: what is far out is not worth a grid that is coarser still
             spread, middle = SPREAD * values.std(), values.mean()
             low, high = low.maximum(middle - spread), high.minimum(middle + spread)
         batch = torch.stack([low.clamp(max=0), high.clamp(min=0)])
@@ -153,12 +155,15 @@ class RoundedWeights(nn.Module):
         self.bits, self.ranges, self.around = bits, ranges, around
         if ranges == "learned":
             start = 2 * self.weight.detach().flatten(1).abs().mean(1) / math.sqrt(largest(bits))
-            self.step = Step(start.clamp(min=SMALLEST))
+            # at 8 bits that start would leave most levels to values that do not occur
+            self.step = Step(self.widest() if bits == 8 else start.clamp(min=SMALLEST))
 
     def steps(self) -> Tensor:
         """One for each output channel."""
-        if self.ranges == "learned":
-            return self.step.clamp(min=SMALLEST)
+        return self.step.clamp(min=SMALLEST) if self.ranges == "learned" else self.widest()
+
+    def widest(self) -> Tensor:
+        """The steps at which the largest weight is the last level."""
         return (self.weight.detach().flatten(1).abs().amax(1) / largest(self.bits)).clamp(min=SMALLEST)
 
     def rounded_weight(self) -> Tensor:
