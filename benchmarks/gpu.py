@@ -17,6 +17,7 @@ tests    the tests that need a GPU
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -44,17 +45,23 @@ def part(name: str, options: list[str], seconds: float, log: Path) -> str:
             process.wait(max(1.0, seconds - SOON))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGTERM)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(SOON)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
             return f"stopped after {time.monotonic() - started:.0f} s: its time was up"
+        finally:
+            _end(process)
     took = f"{time.monotonic() - started:.0f} s"
     if process.returncode == 0:
         return f"finished in {took}"
     last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["without a word"]
     return f"failed after {took} with code {process.returncode}: {last[0][:300]}"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """With all that it began; also where this process is asked to end itself."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def state_of_the_gpu(file: Path) -> None:
@@ -83,6 +90,7 @@ def main(
     tiny: Annotated[bool, typer.Option("--tiny", help="seconds of work, to try this script")] = False,
 ) -> None:
     deadline = time.monotonic() + 60 * minutes
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the part ends as well
     out = out.absolute()
     out.mkdir(parents=True, exist_ok=True)
     state_of_the_gpu(out / "nvidia-smi.txt")

@@ -68,8 +68,11 @@ class Asked:
         return Place(runs=self.setting.folder, quiet=True, **own)
 
     def write(self, name: str, text: str, figures: Any) -> None:
-        (self.out / f"{name}.md").write_text(text)
-        (self.out / f"{name}.json").write_text(json.dumps({"environment": runs.environment(), name: figures}, indent=1))
+        """Each file whole, so that whatever ends this process leaves what was found before."""
+        with runs.whole(self.out / f"{name}.md") as partial:
+            partial.write_text(text)
+        with runs.whole(self.out / f"{name}.json") as partial:
+            partial.write_text(json.dumps({"environment": runs.environment(), name: figures}, indent=1))
 
 
 # ---- two whole trainings ----
@@ -359,6 +362,8 @@ def tests_part(asked: Asked) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=TESTS.parent, check=False)
     said = done.stdout[-4000:]
     asked.write("tests", f"# Tests that need a GPU\n\n```\n{said}\n```\n", {"code": done.returncode, "said": said})
+    if done.returncode:
+        raise SystemExit(f"pytest ended with {done.returncode}")
 
 
 PARTS: dict[str, Callable[[Asked], None]] = {

@@ -28,7 +28,11 @@ def main() -> None:
     options = given.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30))
     with tempfile.TemporaryDirectory(prefix="protege-hostile-") as folder:
-        os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
+        os.environ |= {
+            "XDG_CACHE_HOME": f"{folder}/cache",
+            "PROTEGE_CIFAR10_URL": "nowhere",
+            "PROTEGE_CIFAR100_URL": "nowhere",
+        }
         found = conduct(
             Path(folder), options.seed, options.cases, options.only, time.monotonic() + 60 * options.minutes
         )
@@ -39,7 +43,8 @@ def main() -> None:
 
 
 def conduct(folder: Path, first: int, cases: int, only: str, until: float) -> dict[str, object]:
-    from hostile_cases import good_world, tried
+    from hostile_cases import tried
+    from hostile_world import good_world
 
     good = good_world(folder / "good")
     met: Counter[str] = Counter()

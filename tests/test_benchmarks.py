@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import sys
+import os
+import signal
+import subprocess
+import threading
+import time
 import xml.etree.ElementTree as ET
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -91,3 +98,78 @@ def test_the_picture_labels_what_it_shows(tmp_path: Path) -> None:
         assert label in drawn
     for row in outcome.rows:
         assert f"logit-KD: {row.variant.name}" in drawn
+
+
+PART = """
+import subprocess, sys, time
+from pathlib import Path
+out = Path(sys.argv[sys.argv.index("--out") + 1])
+(out / "runs.md").write_text("found")
+waits = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+(out / "below.pid").write_text(str(waits.pid))
+(out / "ready").touch()
+time.sleep(600)
+"""
+
+
+class Impatient(subprocess.Popen[bytes]):
+    """Its time is up as soon as the part has written something, however busy the machine is."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        if timeout and timeout > 1:
+            while not (Path(self.args[-1]) / "ready").exists():  # type: ignore[index]
+                time.sleep(0.01)
+            raise subprocess.TimeoutExpired(self.args, timeout)
+        return super().wait(timeout)
+
+
+@pytest.fixture
+def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """gpu.py, with a part that writes something and then hangs."""
+    gpu = import_module("gpu")
+    (tmp_path / "gpu_parts.py").write_text(PART)
+    monkeypatch.setattr(gpu, "HERE", tmp_path)
+    monkeypatch.setattr(gpu, "SOON", 0.5)  # seconds
+    return gpu
+
+
+def ended(place: Path) -> bool:
+    """Nobody runs under this number any more, after a moment; one that is dead and was not waited for counts as ended."""
+    status = Path(f"/proc/{place.read_text()}/status")
+    for _ in range(1000):
+        try:
+            if "(zombie)" in status.read_text():
+                return True
+        except OSError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_a_part_that_hangs_is_ended_with_all_that_it_began_and_what_it_found_stays(
+    parts: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "Popen", Impatient)
+    became = parts.part("runs", ["--out", str(tmp_path)], 300, tmp_path / "log")
+    assert "its time was up" in became
+    assert (tmp_path / "runs.md").read_text() == "found"
+    assert ended(tmp_path / "below.pid")
+
+
+def test_whoever_ends_the_benchmark_ends_its_part(parts: ModuleType, tmp_path: Path) -> None:
+    def interrupt() -> None:
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        parts.part("runs", ["--out", str(tmp_path)], 300, tmp_path / "log")
+    assert ended(tmp_path / "below.pid")
+
+
+def test_a_part_that_fails_says_so_with_its_last_words(parts: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "gpu_parts.py").write_text("raise SystemExit('no such device')")
+    became = parts.part("runs", ["--out", str(tmp_path)], 300, tmp_path / "log")
+    assert "failed" in became
+    assert "no such device" in became

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hostile_cases import command
+from hostile_world import command
 
 from protege import data
 from protege.data import DataConfig

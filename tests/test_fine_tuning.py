@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hostile_cases import command
+from hostile_world import command
 from torch import Tensor, nn
 
 from protege import runs as runs_room

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hostile_cases import KINDS, World, command, copied, good_world, tried
+from hostile_cases import KINDS, tried
+from hostile_world import TINY, WHERE, WORKER, World, command, copied, good_world
 
-from protege.errors import ModelError
+from protege import runs
+from protege.cli.app import what_failed
+from protege.errors import ModelError, RunError
+from protege.launch.slurm.folder import Folder
 from protege.models import ModelConfig, build
 from protege.models.weights import read_weights
+from protege.runs.locking import held_by
+from protege.runs.tuning import _alone
 
 CASES = 20  # of each kind
 OF_DATA = ("photos", "cifar")  # drawn by the benchmark alone: threads and downloads take their time
@@ -149,3 +160,103 @@ def test_a_whole_pickled_model_is_called_so(tmp_path: Path) -> None:
     torch.save(build(ModelConfig(name="resnet8"), 10), tmp_path / "whole.pth")
     with pytest.raises(ModelError, match="whole pickled model"):
         read_weights(tmp_path / "whole.pth")
+
+
+def test_a_machine_that_is_at_its_end_is_told_in_a_line() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "runs/x.json")
+    assert "runs/x.json: No space left" in what_failed(full)
+    assert "not enough memory" in what_failed(MemoryError())
+    assert "not enough memory" in what_failed(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
+
+
+def test_a_mistake_of_ours_is_a_line_too_and_says_how_to_see_all_of_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object) -> None:
+        raise KeyError("\x1b[31m" + "x" * 5000)
+
+    monkeypatch.setattr(runs, "every", breaks)
+    said = command(["list", "--runs", str(world.runs)])
+    assert (said.code, said.err.count("\n"), len(said.err) < 520) == (2, 1, True)
+    assert "test_hostile.py" in said.err
+    monkeypatch.setenv("PROTEGE_DEBUG", "1")
+    assert "KeyError" in command(["list", "--runs", str(world.runs)]).crash
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-", "2>/dev/full"])
+def test_streams_that_are_closed_or_full_are_no_mistake(closed: str, tmp_path: Path) -> None:
+    """An id that is not there: 2, whoever reads it."""
+    said = subprocess.run(
+        f"{sys.executable} -m protege show nope --runs {tmp_path} {closed}",
+        check=False,
+        shell=True,
+        capture_output=True,
+        text=True,
+    )
+    assert said.returncode == 2
+    assert "Traceback" not in said.stderr
+
+
+@pytest.mark.parametrize("verb", [["remove", "", "--yes"], ["remember", "drop", ""], ["pack", "", "--out", "x.tar"]])
+def test_an_empty_name_is_not_every_name(verb: list[str], world: World) -> None:
+    """As a variable of the shell that was never set would make it."""
+    shutil.rmtree(world.runs / world.student)
+    memories = sorted((world.runs / "memory").iterdir())
+    assert command([*verb, "--runs", str(world.runs)]).code == 2
+    assert (world.runs / world.teacher / "model.safetensors").is_file()
+    assert sorted((world.runs / "memory").iterdir()) == memories
+
+
+ODD_TERMS = {
+    "student.logits.sum()": "gives a Tensor",
+    "{'a': student.logits}": r"not one real number",
+    "{'a': student.logits.sum().detach()}": "nothing can be learned",
+    "{'a\\n': student.logits.sum()}": "no table can show",
+    "1 / 0": r"ZeroDivisionError: division by zero at mine.py:6",
+}
+
+
+@pytest.mark.parametrize("terms", ODD_TERMS)
+def test_what_is_wrong_in_somebodys_method_is_a_line_that_names_its_place(terms: str, world: World) -> None:
+    Path("mine.py").write_text(
+        "from protege.methods import Method\n\nclass Mine(Method):\n    needs_teacher = False\n"
+        f"    def terms(self, student, teacher, batch, adapters, progress):\n        return {terms}\n"
+    )
+    said = command(["train", *TINY, "--method", "mine.py:Mine", *WHERE, "--runs", str(world.runs)])
+    assert said.code == 2
+    assert re.search(f"The method mine.py:Mine fails: .*{ODD_TERMS[terms]}", said.err), said.err
+
+
+@pytest.mark.parametrize("verb", [["data"], ["models"], ["methods"]])
+def test_a_script_that_ends_as_it_is_imported_ends_nothing_else(verb: list[str], world: World) -> None:
+    Path("script.py").write_text("import argparse\nargparse.ArgumentParser().parse_args(['--nothing'])\n")
+    said = command([*verb, "script.py:main"])
+    assert said.code == 2
+    assert "cannot import script.py: SystemExit" in said.err
+
+
+def test_a_worker_says_what_is_wrong_with_the_files_of_its_job(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "job.json")
+    said = command([WORKER, str(tmp_path / "job.json"), str(tmp_path / "reply.json")])
+    assert said.code == 2
+    assert "holds no job" in said.err
+
+
+def test_what_is_no_file_among_the_files_of_a_cluster_is_not_waited_for(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, "study")
+    folder.make()
+    os.mkfifo(tmp_path / "report.runs")
+    with pytest.raises(RunError, match="a pipe"):
+        folder.batch("report")
+    for content in ("[]", '{"time": "soon"}', "{"):
+        (folder.begun / "train-x.json").write_text(content)
+        assert folder.where("train-x") == {}
+    os.mkfifo(folder.begun / "train-y.json")
+    assert folder.where("train-y") == {}
+
+
+def test_nobody_waits_for_a_pipe_in_place_of_a_lock(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lock")
+    assert held_by(tmp_path) is None
+    with _alone(tmp_path / "lock"):
+        """Each run chooses for itself."""

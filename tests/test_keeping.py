@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile_cases import command
+from hostile_world import command
 from record_cases import result_record, run_record
 
 from protege import runs as room
@@ -231,7 +231,7 @@ def test_a_damaged_pack_leaves_nothing(full: Path, tmp_path: Path) -> None:
 def test_an_unpacked_run_counts_as_done_and_wants_the_same_photos(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hostile_cases import _photos
+    from hostile_world import _photos
 
     monkeypatch.chdir(tmp_path)
     _photos(tmp_path / "photos")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hostile_cases import command
+from hostile_world import command
 from torch import nn
 
 from protege.errors import ModelError

@@ -33,6 +33,7 @@ def identity(description: dict[str, Any], root: Path = Path("nowhere")) -> str:
     [
         {"optim": {"milestones": [3]}},
         {"optim": {"schedule_every": "epoch", "schedule": "constant", "floor_lr": 0.01}, "_": {"optim": {"schedule": "constant"}}},
+        {"optim": {"weight_decay": 0, "decay_norms": False}, "_": {"optim": {"weight_decay": 0}}},
         {"optim": {"betas": [0.8, 0.9], "step_epochs": 3, "decay_factor": 0.5}},
         {"optim": {"optimizer": "adamw", "momentum": 0.5}, "_": {"optim": {"optimizer": "adamw"}}},
         {"remember": "none"},

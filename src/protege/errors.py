@@ -100,6 +100,11 @@ _Repr = reprlib.Repr()
 _Repr.maxlevel, _Repr.maxstring, _Repr.maxother, _Repr.maxlong = 3, 200, 200, 60
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether there was no room on the host or a GPU; PyTorch says so in words of its own."""
+    return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
+
+
 def suggest(wrong: str, known: list[str] | tuple[str, ...] | set[str] | dict[str, object]) -> str:
     """`" Did you mean 'x'?"`, or nothing where no known name is near."""
     from difflib import get_close_matches

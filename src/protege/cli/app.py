@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import io
 import os
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +31,7 @@ from protege.cli.ship.predict import predict
 from protege.cli.spelling import spelled
 from protege.cli.study import app as study_commands
 from protege.cli.train import train
-from protege.errors import ProtegeError, Stopped, in_a_line
+from protege.errors import ProtegeError, Stopped, in_a_line, out_of_memory, quoted
 from protege.runs.display import out
 from protege.runs.process.started import refuse_several
 
@@ -42,6 +44,8 @@ app = typer.Typer(
 )
 
 BY_SEVERAL = {"train", "list", "show", "models", "methods", "data", "compare", "doctor"}  # one run, or only looked at
+DEBUG = "PROTEGE_DEBUG"  # in the environment: tracebacks are printed
+DEFECT = "This is a mistake in protege itself"
 
 # what typer raises for a mistyped command line; it has no name of its own for it
 UsageMistake: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -49,9 +53,7 @@ UsageMistake: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__n
 
 def main() -> None:
     """Every mistake of the user is one clear line and exit code 2; a stop is 130."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names that this terminal cannot print
+    _open_streams()
     try:
         raise SystemExit(app(standalone_mode=False) or 0)
     except ProtegeError as error:
@@ -70,6 +72,33 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    except Exception as error:
+        if DEBUG in os.environ:
+            raise
+        _fail(in_a_line(what_failed(error)), 2)
+
+
+def _open_streams() -> None:
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever began this process: what is said goes nowhere
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 (as long as the process)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names that this terminal cannot print
+
+
+def what_failed(error: Exception) -> str:
+    """Of the machine (a folder that may not be written to, a full disk, memory), or of protege itself."""
+    if isinstance(error, OSError) and error.strerror:
+        about = f"{error.filename}: " if error.filename is not None else ""
+        return f"{about}{error.strerror}. Nothing that was finished is lost: put it right, and give the same command again."
+    if out_of_memory(error):
+        return "There is not enough memory for this. Choose smaller batches, images or networks, or end other programs."
+    traced = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"{DEFECT} ({type(error).__name__}: {quoted(str(error), 200)} at {Path(traced.filename).name}:{traced.lineno}). "
+        f"Please report it, with what {DEBUG}=1 in front of the same command prints."
+    )
 
 
 def command() -> None:
@@ -90,7 +119,8 @@ def command() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"protege: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody reads, or a full disk
+        print(f"protege: {message}", file=sys.stderr)
     raise SystemExit(code)
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from protege.data.files import content_of
 from protege.errors import DataError, NotEnoughSpace
 
 try:
@@ -31,7 +32,7 @@ def cache_folder() -> Path:
 def read_record(path: Path) -> dict[str, Any]:
     """The JSON object in a file that anybody may have put there; empty if it is none, or no regular file."""
     try:
-        held = json.loads(path.read_text()) if path.is_file() else None
+        held = json.loads(content_of(path))
     except (OSError, ValueError, RecursionError):
         return {}
     return held if isinstance(held, dict) else {}

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from protege.data.files import content_of
 from protege.errors import RunError
 from protege.models.config import ModelConfig
 from protege.runs.config import Described, Measured, Place, RunConfig, TeacherConfig
@@ -59,7 +60,7 @@ def write(path: Path, said: Job | Reply) -> None:
 
 def job_in(path: Path) -> Job:
     try:
-        return Job.model_validate_json(path.read_text())
+        return Job.model_validate_json(content_of(path))
     except (OSError, ValueError) as error:
         raise RunError(f"{path} holds no job: {' '.join(str(error).split())}") from error
 
@@ -67,7 +68,7 @@ def job_in(path: Path) -> Job:
 def reply_in(path: Path) -> Reply | None:
     """None where there is none yet."""
     try:
-        return Reply.model_validate_json(path.read_text())
+        return Reply.model_validate_json(content_of(path))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -34,8 +34,12 @@ def main() -> None:
     gc.freeze()  # what is imported stays: collecting after each job need not look at it
     if asked.slot:
         _one_after_another()
-    else:
+        return
+    try:
         write(asked.reply, work(job_in(asked.job)))
+    except ProtegeError as error:  # of the files themselves
+        print(f"protege: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def _arguments() -> argparse.Namespace:

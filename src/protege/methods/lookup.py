@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,9 +14,9 @@ from typing import Annotated
 from pydantic import BeforeValidator, ConfigDict, SerializeAsAny, ValidationError
 
 from protege.data.files import is_file
-from protege.data.outside.code import Code, imported, read_code
+from protege.data.outside.code import FAILURES, Code, failure, imported, read_code
 from protege.data.outside.consent import refuse_unknown, rule
-from protege.errors import quoted, suggest
+from protege.errors import ConfigError, ProtegeError, out_of_memory, quoted, suggest
 from protege.methods.base import Method
 
 METHODS: dict[str, type[Method]] = {}  # filled by the package, which every import of this file has gone through
@@ -85,6 +86,20 @@ def fingerprint(method: Method) -> str:
     return "".join(digests)
 
 
+@contextlib.contextmanager
+def as_its_authors(method: Method) -> Iterator[None]:
+    """What fails inside of a method from outside is a line that names the place in its file."""
+    try:
+        yield
+    except FAILURES as error:
+        theirs = [
+            one.name for one in (method, *(part.method for part in getattr(method, "parts", ()))) if ":" in one.name
+        ]
+        if isinstance(error, ProtegeError) or not theirs or out_of_memory(error):
+            raise
+        raise ConfigError(f"The method {' or '.join(theirs)} fails: {failure(error)}") from error
+
+
 def _module(place: str) -> ModuleType:
     """Imported only after what is in the file was allowed to run."""
     code = _code(place)
@@ -93,8 +108,8 @@ def _module(place: str) -> ModuleType:
         return imported(place, code)
     try:
         return importlib.import_module(place)
-    except Exception as error:  # whatever somebody's code does
-        raise ValueError(f"cannot import {place}: {type(error).__name__}: {error}") from error
+    except FAILURES as error:
+        raise ValueError(f"cannot import {place}: {failure(error)}") from error
 
 
 def _code(place: str) -> Code:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from protege.data.outside.code import found
+from protege.data.outside.code import FAILURES, failure, found
 from protege.errors import ModelError, quoted, suggest
 from protege.models.external import without_inplace
 
@@ -61,11 +61,11 @@ def _parameters(make: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 def _made(name: str, make: Callable[..., Any], arguments: dict[str, Any]) -> nn.Module:
     try:
         network = make(**arguments)
-    except Exception as error:  # whatever somebody's code does
+    except FAILURES as error:
         if "num_classes" in arguments and "'num_classes'" in str(error) and isinstance(error, TypeError):
             return _made(name, make, {key: value for key, value in arguments.items() if key != "num_classes"})
         given = ", ".join(f"{key}={quoted(value, 40)}" for key, value in arguments.items())
-        raise ModelError(f"{name}({given}) fails: {type(error).__name__}: {error}") from error
+        raise ModelError(f"{name}({given}) fails: {failure(error)}") from error
     if not isinstance(network, nn.Module):
         raise ModelError(f"{name} made a {type(network).__name__}, not a network (torch.nn.Module).")
     return network

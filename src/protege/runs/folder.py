@@ -257,8 +257,12 @@ def every(root: Path) -> list[Run]:
 
 def find(root: Path, name: str) -> Run:
     """The run of that folder, id, beginning or end of an id."""
+    if not name:
+        raise RunError(
+            "A name is needed: an id, its beginning or its end, or a folder. An empty one would fit every run."
+        )
     if is_there(Path(name) / "run.json"):
-        return Run(Path(name))
+        return Run(Path(name) if Path(name).name not in ("", "..") else Path(name).resolve())
     runs = every(root)
     matches = [run for run in runs if run.id == name] or [
         run for run in runs if run.id.startswith(name) or run.id.endswith(name)

@@ -131,6 +131,7 @@ def unused(config: RunConfig) -> set[str]:
         "optim.schedule_every": optim.schedule
         not in ("cosine", "linear"),  # the others move at whole epochs, or not at all
         "optim.betas": optim.optimizer != "adamw",
+        "optim.decay_norms": optim.weight_decay == 0,
         "optim.momentum": optim.optimizer != "sgd",
         "optim.nesterov": optim.optimizer != "sgd",
         "remember": not config.teacher or set(config.method.wants()) != {"logits"},

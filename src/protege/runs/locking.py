@@ -56,6 +56,8 @@ def locked(folder: Path, wait: bool) -> Iterator[None]:
 
 def held_by(folder: Path) -> str | None:
     """Who works there now; None where nobody does. For a moment it holds the lock itself, shared."""
+    if not is_file(folder / "lock"):
+        return None
     try:
         with (folder / "lock").open("r", errors="replace") as file:
             try:

@@ -160,7 +160,7 @@ class Bin(_Part):
 
 
 class Scaled(_Part):
-    temperature: Number
+    temperature: Annotated[float, Field(gt=0, lt=1e6)]
     ece: Number
 
 
@@ -304,6 +304,14 @@ class Counted(_Part):
     """Of findings.json: which runs a study counts."""
 
     runs: list[Known]
+
+
+class Begun(_Part):
+    """Where a job of a cluster began last."""
+
+    job: NotRequired[str]
+    node: NotRequired[str]
+    time: NotRequired[Number]
 
 
 class PackedFile(_Part):

@@ -168,7 +168,8 @@ def _alone(lock: Path) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):
             lock.parent.mkdir(parents=True, exist_ok=True)
-            fcntl.flock(held.enter_context(lock.open("a")), fcntl.LOCK_EX)
+            descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o666)  # a pipe would be waited for
+            fcntl.flock(held.enter_context(os.fdopen(descriptor, "wb")), fcntl.LOCK_EX)
         yield
 
 

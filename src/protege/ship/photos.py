@@ -14,12 +14,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from protege.data.files import is_folder, is_there
 from protege.data.sources.picture import as_seen, decoded, endings, fitted, strict_about_bombs
 from protege.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]  # [3, size, size]
 Photo = str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
 STDIN = "-"
+MOST = 1 << 28  # bytes of standard input
 
 
 def pixels_of(photo: Photo, size: int) -> Pixels:
@@ -60,19 +62,21 @@ def find(names: Sequence[str]) -> list[Found]:
 
 def _of(name: str) -> Iterator[Found]:
     if name == STDIN:
-        yield from _standard_input(sys.stdin.buffer.read())
-    elif (path := Path(name)).is_dir():
+        yield from _standard_input(sys.stdin.buffer.read(MOST + 1) if sys.stdin else b"")
+    elif is_folder(path := Path(name)):
         below = sorted(one for one in path.rglob("*") if one.suffix.lower() in endings() and one.is_file())
         if not below:
             raise DataError(f"There is no picture in {path}.")
         yield from (Found(str(one), one, asked_for=False) for one in below)
-    elif not path.exists():
+    elif not is_there(path):
         raise DataError(f"There is no file or folder {name}.")
     else:
         yield Found(name, path, asked_for=True)
 
 
 def _standard_input(content: bytes) -> Iterator[Found]:
+    if len(content) > MOST:
+        raise DataError(f"Standard input holds more than {MOST:,} bytes: give pictures by their names, a line each.")
     try:
         names = content.decode().splitlines()
     except UnicodeDecodeError:  # pictures are not text

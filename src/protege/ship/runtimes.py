@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from protege.data.files import content_of
 from protege.data.outside import consent
 from protege.errors import ModelError
 from protege.lazy import need
@@ -44,6 +44,15 @@ class Runtime(ABC):
         if not self.about.raw:
             return found
         return np.log(np.maximum(found, 1e-30)) * np.float32(self.about.temperature or 1)
+
+    def refuse_other_answers(self, path: Path) -> None:
+        """What a file says of its classes, against its answer to one black image."""
+        about = self.about
+        answer = self.output(self.given(np.zeros((1, 3, about.size, about.size), np.uint8)))
+        if answer.ndim != 2 or len(answer) != 1 or (about.classes and answer.shape[1] != len(about.classes)):
+            raise ModelError(
+                f"{path} names {len(about.classes)} classes, but answers {list(answer.shape)}: export it again."
+            )
 
     def normalised(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """As training saw them."""
@@ -98,11 +107,7 @@ class InOnnxRuntime(Runtime):
                 f"{path} says that it takes {about.size} x {about.size} {'bytes' if about.raw else 'numbers'}, "
                 f"but takes {shape} of {self.input.type}: export it again."
             )
-        answer = self.output(self.given(np.zeros((1, 3, about.size, about.size), np.uint8)))
-        if answer.ndim != 2 or len(answer) != 1 or (about.classes and answer.shape[1] != len(about.classes)):
-            raise ModelError(
-                f"{path} names {len(about.classes)} classes, but answers {list(answer.shape)}: export it again."
-            )
+        self.refuse_other_answers(path)
 
     def output(self, given: Any) -> npt.NDArray[Any]:
         try:
@@ -163,7 +168,9 @@ class InTorchExport(Runtime):
         about = read_about(metadata, str(path)) if isinstance(metadata, dict) else None
         if about is None:
             raise ModelError(f"{path} does not say what it takes: protege runs the .pt2 files that it exported.")
-        self.module, self.about, self.name = program.module(), about, f"torch.export {torch.__version__}"
+        self.path, self.about, self.name = path, about, f"torch.export {torch.__version__}"
+        self.module = program.module()
+        self.refuse_other_answers(path)
 
     def given(self, pixels: Pixels) -> Any:
         import torch
@@ -173,8 +180,11 @@ class InTorchExport(Runtime):
     def output(self, given: Any) -> npt.NDArray[Any]:
         import torch
 
-        with torch.inference_mode():
-            return self.module(given).numpy()
+        try:
+            with torch.inference_mode():
+                return self.module(given).numpy()
+        except Exception as error:  # whatever is in the file
+            raise ModelError(f"{self.path} fails on an image: {first_words(error)}") from error
 
 
 def refuse_untrusted(path: Path) -> None:
@@ -209,9 +219,7 @@ def fitted_temperature(run: Run, which: str) -> float | None:
 def contents(path: Path) -> bytes:
     """Of a file of bounded size."""
     try:
-        if (size := os.stat(path).st_size) > LARGEST_FILE:  # noqa: PTH116
-            raise ModelError(f"{path} has {size / 1e9:.1f} GB, more than an exported network can have.")
-        return path.read_bytes()
+        return content_of(path, LARGEST_FILE)
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
 

@@ -11,6 +11,7 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
+from protege.data.files import is_file
 from protege.errors import ConfigError
 from protege.lazy import without_collecting
 from protege.ship.about import About
@@ -108,7 +109,7 @@ def runtime_of(source: str | os.PathLike[str], runs: Path, which: str, threads: 
 
 def _runtime(source: str | os.PathLike[str], runs: Path, which: str, threads: int | None) -> Runtime:
     path = Path(source)
-    if path.is_file() or path.suffix in FILES:
+    if is_file(path) or path.suffix in FILES:
         if path.suffix not in FILES:
             raise ConfigError(f"{path} is neither a run nor an exported file ({', '.join(FILES)}).")
         return file_runtime(path, threads)

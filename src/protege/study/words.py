@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from protege.study.findings.record import Cell, Findings, TeacherFacts
 
 WIDE = 120  # of a file, into which a table is written as it is
-out = Plain(highlight=False, markup=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
+out = Plain(
+    highlight=False,
+    markup=False,
+    emoji=False,
+    soft_wrap=True,
+    width=None if sys.stdout and sys.stdout.isatty() else WIDE,
+)
 
 
 def say_plan(planned: dict[str, Any]) -> None:

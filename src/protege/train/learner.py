@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from protege.data.base import Splits
 from protege.errors import ModelError
 from protege.methods.base import Outputs, Shapes
+from protege.methods.lookup import as_its_authors
 from protege.models import ModelConfig, build
 from protege.models.compression import compress
 from protege.models.cutting import Kept, cut
@@ -81,7 +82,9 @@ class Learner(nn.Module):
             cohort.append(network)
         torch.manual_seed(mixed(config.seed, "adapters"))
         shapes = speaking.shapes_of(cohort[0], size, splits.images)
-        return cls(cohort[0], cohort[1:], config.method.adapters(shapes, taught_by))
+        with as_its_authors(config.method):
+            adapters = config.method.adapters(shapes, taught_by)
+        return cls(cohort[0], cohort[1:], adapters)
 
     def outputs(self, images: Tensor, read: tuple[str, ...], batch: int) -> Outputs:
         """What the student and its peers say of a batch of so many images."""

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from protege.errors import ConfigError
+from protege.data.outside.code import FAILURES, failure, is_own
+from protege.errors import ConfigError, ModelError, out_of_memory, quoted
 from protege.methods.base import Outputs, Progress
+from protege.methods.lookup import as_its_authors
 from protege.runs.config import RunConfig
 from protege.train.learner import mixed
 from protege.train.lessons import Rhythm, Shown
@@ -20,6 +22,7 @@ from protege.train.state import Seen, State
 from protege.views import normalise
 
 Three = tuple[float, float, float]
+LONGEST_NAME = 60  # letters of a part of the loss
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,17 @@ class Step:
         progress = Progress(state.epoch, self.config.optim.epochs)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             student = self._student(state, images, len(shown.batch.labels))
-            return self.config.method.terms(student, said, shown.batch, state.learner.adapters, progress), student
+            with as_its_authors(self.config.method):
+                terms = self.config.method.terms(student, said, shown.batch, state.learner.adapters, progress)
+                _refuse_odd(terms)
+            return terms, student
 
     def _student(self, state: State, images: Tensor, batch: int) -> Outputs:
         try:
             return state.learner.outputs(images, self.config.method.wants(), batch)
-        except ValueError as error:
+        except FAILURES as error:
+            if is_own(self.config.model.name) and "more than 1 value" not in str(error) and not out_of_memory(error):
+                raise ModelError(f"{self.config.model.name} fails in training: {failure(error)}") from error
             if "more than 1 value per channel" not in str(error):
                 raise
             raise ConfigError(
@@ -96,6 +104,20 @@ class Step:
         """Learning rate of the step that the last batch completes."""
         number = self.rhythm.step(state.epoch, state.batch)
         return learning_rate(self.config.optim, number, self.rhythm.steps)
+
+
+def _refuse_odd(terms: object) -> None:
+    """Of anybody's method: a number for each name, and a loss that can be learned from."""
+    if not isinstance(terms, dict) or not terms:
+        raise TypeError(f"terms() gives a {type(terms).__name__}, not weighted parts of the loss by name")
+    for name, term in terms.items():
+        if not isinstance(name, str) or not name.isprintable() or len(name) > LONGEST_NAME:
+            raise TypeError(f"terms() calls a part {quoted(name, 40)}, which no table can show")
+        if not isinstance(term, Tensor) or term.ndim or not term.is_floating_point():
+            found = f"{term.dtype} {list(term.shape)}" if isinstance(term, Tensor) else type(term).__name__
+            raise TypeError(f"terms() gives {found} as '{name}', not one real number in a tensor")
+    if not any(term.requires_grad for term in terms.values()):
+        raise TypeError(f"nothing can be learned from {', '.join(terms)}: none of them depends on the student")
 
 
 def seed_generators(seed: int, device: torch.device) -> None:

@@ -52,7 +52,7 @@ def remove(
     if not yes:
         for run in chosen:
             out.print(f"  {run.id}", soft_wrap=True)
-        if not sys.stdin.isatty():
+        if not (sys.stdin and sys.stdin.isatty()):
             raise ConfigError("Nothing was removed: nobody is there to be asked. Give --yes.")
         typer.confirm(f"Remove {len(chosen)} runs for good, {size:,.1f} MB?", abort=True)
     removed(chosen, runs)

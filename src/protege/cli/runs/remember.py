@@ -86,7 +86,7 @@ def drop_memories(
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Forget; runs that need it ask their teacher again."""
-    if (key is None) != everything:
+    if (not key) != everything:
         raise ConfigError("Say which memory to drop: the beginning of its key, or --all.")
     from protege.teacher.memory_folder import drop
 

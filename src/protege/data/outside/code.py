@@ -12,6 +12,7 @@ import importlib.abc
 import importlib.util
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
@@ -25,6 +26,8 @@ from protege.errors import suggest
 
 LARGEST = 1 << 22  # bytes of one file
 MOST_FILES = 200  # beside the first
+FAILURES = (Exception, SystemExit)  # that somebody's code may end with: a script reads arguments as it is imported
+OURS = str(Path(__file__).parents[2])
 INSTALLED = sys.stdlib_module_names | {"torch", "torchvision", "timm", "numpy", "scipy", "PIL", "protege"}
 
 
@@ -82,10 +85,13 @@ def found(name: str) -> Any:
             raise ValueError(f"{place} is code, and none is run here")
         refuse_unknown(place, code.digest)
     module = imported(place, code)
-    if not hasattr(module, attribute):
+    try:
+        return getattr(module, attribute)
+    except AttributeError:
         names = [known for known in vars(module) if not known.startswith("_")]
-        raise ValueError(f"{place} has no '{attribute}'.{suggest(attribute, names)}")
-    return getattr(module, attribute)
+        raise ValueError(f"{place} has no '{attribute}'.{suggest(attribute, names)}") from None
+    except FAILURES as error:
+        raise ValueError(f"cannot import {place}: {failure(error)}") from error
 
 
 def imported(place: str, code: Code) -> ModuleType:
@@ -99,13 +105,24 @@ def imported(place: str, code: Code) -> ModuleType:
     try:
         with Beside(code, name).imports():
             run(code.content, code.source, module)
-    except Exception as error:  # whatever somebody's code does
+    except FAILURES as error:
         del sys.modules[name]
-        raise ValueError(f"cannot import {place}: {type(error).__name__}: {error}") from error
+        raise ValueError(f"cannot import {place}: {failure(error)}") from error
     except BaseException:
         del sys.modules[name]
         raise
     return module
+
+
+def failure(error: BaseException) -> str:
+    """What went wrong in somebody's code, and where; its own words may fail as well."""
+    try:
+        words = str(error)
+    except Exception:
+        words = "it cannot say what"
+    outside = [one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith(OURS)]
+    place = f" at {Path(outside[-1].filename).name}:{outside[-1].lineno}" if outside else ""
+    return f"{type(error).__name__}: {words}{place}" if words else f"{type(error).__name__}{place}"
 
 
 def run(content: bytes, source: Path, module: ModuleType) -> None:

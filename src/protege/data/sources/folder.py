@@ -19,6 +19,7 @@ import torch
 
 from protege.data.base import Published, Source, Three
 from protege.data.config import DataConfig
+from protege.data.files import content_of
 from protege.data.marks import Marked, mark_of_file, read_marks, write_marks
 from protege.data.places import read_record
 from protege.data.progress import Progress
@@ -32,6 +33,7 @@ SIDE = 64  # enough to tell most everyday classes apart, and four times CIFAR's 
 RECIPE = "square bicubic on white 1"  # a change here makes every store be built anew
 FILES, MARKS = "files.txt", "marks.u64"  # in a store, beside the pixels
 AT_ONCE = 1 << 24  # bytes of pixels that are counted together
+AGAIN = "Remove it, and the images are decoded again."
 BAD_SHARE = 0.05  # unreadable files beyond this are a damaged dataset, not a blemish
 
 log = logging.getLogger(__name__)
@@ -171,7 +173,7 @@ def _checked(store: Store) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError):
         right = False
     if not right:
-        raise DataError(f"{store.folder} is damaged. Remove it, and the images are decoded again.")
+        raise DataError(f"{store.folder} is damaged. {AGAIN}")
     return record
 
 
@@ -179,7 +181,10 @@ def _names(found: Listing, store: Store) -> tuple[str, ...]:
     """Of the images that could be read, in their order."""
     if not store.record["unreadable"]:
         return tuple(file.name for file in found.files)
-    kept = set((store.folder / FILES).read_text().splitlines())
+    try:
+        kept = set(content_of(store.folder / FILES).decode(errors="replace").splitlines())
+    except OSError as error:
+        raise DataError(f"{store.folder} is damaged ({FILES}: {error.strerror}). {AGAIN}") from error
     return tuple(file.name for file in found.files if _line(file.name) in kept)
 
 

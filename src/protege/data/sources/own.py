@@ -21,7 +21,7 @@ from PIL import Image
 
 from protege.data.base import Published, Source
 from protege.data.config import DataConfig
-from protege.data.outside.code import found
+from protege.data.outside.code import FAILURES, failure, found
 from protege.data.progress import Progress
 from protege.data.sources.folder import mean_and_std
 from protege.data.sources.picture import fitted
@@ -29,6 +29,7 @@ from protege.data.sources.resize import resized
 from protege.data.split import lot, official_parts
 from protege.errors import DataError, quoted, suggest
 
+MOST_CLASSES = 100_000
 PARTS = ("train", "heldout", "test")
 FORMS = (
     'It gives (images, labels), (images, labels, classes), or {"train": (images, labels), "heldout": (images, labels), '
@@ -84,8 +85,8 @@ def _asked(name: str) -> Any:
         return it
     try:
         return it()
-    except Exception as error:  # whatever somebody's code does
-        raise DataError(f"{name}() fails: {type(error).__name__}: {error}") from error
+    except FAILURES as error:
+        raise DataError(f"{name}() fails: {failure(error)}") from error
 
 
 def _given(name: str, it: Any) -> Given:
@@ -109,8 +110,10 @@ def _pixels(images: Any, part: str, config: DataConfig) -> Pixels:
     where = f"{config.name}: the {part} images"
     try:
         array = np.asarray(images)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{where} are no array: {error}. Images of many sizes are read from a folder.") from error
+    except FAILURES as error:
+        raise DataError(
+            f"{where} are no array: {failure(error)}. Images of many sizes are read from a folder."
+        ) from error
     if array.size == 0:
         if part == "train":
             raise DataError(f"{where} are none.")
@@ -140,7 +143,10 @@ def _labels(name: str, given: Given, parts: Sequence[int]) -> tuple[npt.NDArray[
     """Numbers from 0 on, and the names of the classes; of labels that are words the numbers are in the order of `classes`."""
     values = []
     for part, labels, count in zip(PARTS, given.labels, parts, strict=True):
-        found = np.asarray(labels)
+        try:
+            found = np.asarray(labels)
+        except FAILURES as error:
+            raise DataError(f"{name}: the {part} labels are no array: {failure(error)}.") from error
         if found.shape != (count,) and (count or found.size):
             raise DataError(f"{name}: {count:,} {part} images have labels {list(found.shape)}. Give one for each.")
         values += found.tolist()
@@ -148,6 +154,8 @@ def _labels(name: str, given: Given, parts: Sequence[int]) -> tuple[npt.NDArray[
     if not words and not all(type(value) is int and value >= 0 for value in values):
         odd = next(value for value in values if type(value) is not int or value < 0)
         raise DataError(f"{name}: a label is {quoted(odd, 40)}. Give numbers from 0 on, or words.")
+    if not words and max(values) >= MOST_CLASSES:
+        raise DataError(f"{name}: labels go up to {quoted(max(values), 40)}, which are too many classes.")
     classes = _classes(name, given.classes, sorted(set(values)) if words else range(max(values) + 1))
     number: dict[Any, int] = (
         {one: index for index, one in enumerate(classes)} if words else dict(enumerate(range(len(classes))))
@@ -158,8 +166,6 @@ def _labels(name: str, given: Given, parts: Sequence[int]) -> tuple[npt.NDArray[
 
 
 def _classes(name: str, named: Any, seen: Sequence[Any]) -> tuple[str, ...]:
-    if len(seen) > 100_000:
-        raise DataError(f"{name}: labels go up to {len(seen) - 1:,}, which are too many classes.")
     classes = (
         tuple(map(str, seen)) if named is None else tuple(map(str, named)) if isinstance(named, tuple | list) else ()
     )

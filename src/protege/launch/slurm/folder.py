@@ -16,18 +16,19 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from protege.data.files import content_of
 from protege.errors import RunError
 from protege.launch.jobs import Job, Reply, job_in, reply_in, write
 from protege.launch.slurm.options import Slurm
 from protege.runs import read_json, write_json
 from protege.runs.files import whole
+from protege.runs.records import Begun, record_of
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,11 @@ class Folder:
         return [self.batch(file.stem) for file in files]
 
     def batch(self, name: str) -> Batch:
-        lines = self.file(name, "runs").read_text().splitlines()
+        file = self.file(name, "runs")
+        try:
+            lines = content_of(file).decode(errors="replace").splitlines()
+        except OSError as error:
+            raise RunError(f"{file} cannot be read: {error.strerror}.") from error
         return Batch(name, tuple(tuple(line.split()) for line in lines))
 
     def free_name(self, wave: str, others: Collection[str]) -> str:
@@ -104,7 +109,7 @@ class Folder:
     def where(self, stem: str) -> dict[str, Any]:
         """Job, node and time of the last beginning; empty where it has not begun."""
         try:
-            return json.loads((self.begun / f"{stem}.json").read_text())
+            return record_of(content_of(self.begun / f"{stem}.json"), Begun)
         except (OSError, ValueError):
             return {}
 

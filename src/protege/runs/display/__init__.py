@@ -26,7 +26,7 @@ class Plain(Console):
 
 console = Plain(stderr=True, highlight=False, markup=False, emoji=False)  # what happens
 out = Plain(  # what was asked for
-    highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 160
+    highlight=False, markup=False, emoji=False, width=None if sys.stdout and sys.stdout.isatty() else 160
 )
 
 

@@ -95,8 +95,8 @@ def overshoot(one: Measured, budget: Budget) -> float:
     """How many times the budget it takes, in what it exceeds most; unknown costs are infinitely many."""
     over = []
     for cost in budget.exceeded(one):
-        value = getattr(one, cost)
-        over.append(float("inf") if value is None else value / getattr(budget, cost))
+        value, limit = getattr(one, cost), getattr(budget, cost)
+        over.append(value / limit if value is not None and limit else float("inf"))
     return max(over)
 
 

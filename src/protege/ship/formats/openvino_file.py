@@ -36,7 +36,8 @@ class InOpenVino(Runtime):
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         library = need("openvino", "openvino", f"Running {path.name}")
-        contents(path)
+        for part in (path, path.with_suffix(".bin")):  # regular files, which nobody waits for
+            contents(part)
         core = library.Core()
         try:
             model = core.read_model(path)
@@ -51,7 +52,11 @@ class InOpenVino(Runtime):
         if about is None:
             raise ModelError(f"{path} does not say what it takes: protege runs the .xml files that it exported.")
         self.about, self.name = about, f"openvino {library.__version__.partition('-')[0]}"
-        self.request = self.model.create_infer_request()
+        self.path, self.request = path, self.model.create_infer_request()
+        self.refuse_other_answers(path)
 
     def output(self, given: Any) -> npt.NDArray[Any]:
-        return np.array(next(iter(self.request.infer([given], share_inputs=True).values())))
+        try:
+            return np.array(next(iter(self.request.infer([given], share_inputs=True).values())))
+        except Exception as error:  # whatever is in the file
+            raise ModelError(f"{self.path} fails on an image: {first_words(error)}") from error

@@ -31,7 +31,9 @@ class Axis(Described):
     low: int | float | None = Field(default=None, description="the least value of a range")
     high: int | float | None = Field(default=None, description="the greatest value of a range")
     log: bool = Field(default=False, description="equal factors are equally likely, and not equal steps")
-    choices: tuple[Any, ...] = Field(default=(), description="the values of a field that is no range")
+    choices: tuple[Any, ...] = Field(
+        default=(), max_length=MOST_TRIALS, description="the values of a field that is no range"
+    )
 
     @model_validator(mode="before")
     @classmethod
