@@ -27,8 +27,7 @@ from protege.models.weights import read_weights
 from protege.runs.locking import held_by
 from protege.runs.tuning import _alone
 
-CASES = 20  # of each kind
-OF_DATA = ("photos", "cifar")  # drawn by the benchmark alone: threads and downloads take their time
+CASES = 12  # of each kind
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +43,15 @@ def world(good: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World
     return own
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in OF_DATA])
+@pytest.fixture(autouse=True)
+def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is kept from one test to the next, and nothing is fetched."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("CIFAR10", "CIFAR100"):
+        monkeypatch.setenv(f"PROTEGE_{name}_URL", "nowhere")
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_whatever_is_spoilt_the_answer_is_a_line_and_nothing_is_lost(kind: str, good: World, tmp_path: Path) -> None:
     wrong = []
     for seed in range(CASES):

@@ -16,11 +16,11 @@ from feature_cases import (
     rows,
 )
 from method_cases import STUDENT_STAGES, make_case, make_twins
-from torch import Tensor
+from torch import Tensor, nn
 
 from protege.methods import Method, parse_method
 from protege.methods.ab import AB, boundary_gap
-from protege.methods.base import Outputs, Progress
+from protege.methods.base import Batch, Outputs, Progress
 from protege.methods.ctkd import CTKD
 from protege.methods.dkd import DKD
 from protege.methods.fsp import FSP, flow
@@ -28,6 +28,8 @@ from protege.methods.ft import FT, factor_gap
 from protege.methods.kd import KD
 from protege.methods.reviewkd import ReviewKD, hierarchical_gap
 from protege.methods.reviewkd_fusion import Fusion
+from protege.models import ModelConfig, build
+from protege.models.network import wrap
 
 
 def test_the_paraphraser_learns_first_and_then_stands_still() -> None:
@@ -114,6 +116,24 @@ def test_flow_and_labels_together_are_one_setting_away() -> None:
     case = make_case(teacher_stages=STUDENT_STAGES)
     for progress in (Progress(0, 240), Progress(239, 240)):
         assert case.terms(FSP(pretraining_epochs=0), progress=progress).keys() == {"labels", "flow"}
+
+
+def test_the_flow_from_the_stem_is_there_where_both_name_it_as_a_stage() -> None:
+    """As the paper has it: what enters the first stage, and what leaves each."""
+    stages = {"stage1": "layer1:input", "stage2": "layer1", "stage3": "layer2", "stage4": "layer3"}
+    config = {name: ModelConfig(name=name, stages=stages) for name in ("resnet8", "resnet14")}
+    student, teacher = (wrap(build(one, 10), one).eval() for one in config.values())
+    images = torch.randn(2, 3, 16, 16)
+    mine, theirs = (Outputs(*network(images, ("stages",))) for network in (student, teacher))
+    assert mine.features["stage1"].shape == (2, 16, 16, 16)
+    found = FSP().terms(
+        mine, theirs, Batch(torch.zeros(2, dtype=torch.int64), torch.arange(2)), nn.Module(), Progress(0, 9)
+    )
+    gaps = [
+        F.mse_loss(*(flow(one.features[f"stage{place}"], one.features[f"stage{place + 1}"]) for one in (mine, theirs)))
+        for place in (1, 2, 3)
+    ]
+    assert found["flow"].item() == pytest.approx(sum(gaps).item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["ab", "fsp"])

@@ -57,6 +57,8 @@ def main() -> None:
     try:
         raise SystemExit(app(standalone_mode=False) or 0)
     except ProtegeError as error:
+        if DEBUG in os.environ:
+            raise
         _fail(spelled(str(error)), 2)
     except UsageMistake as error:
         if type(error).__name__ == "NoArgsIsHelpError":

@@ -17,7 +17,7 @@ class FSP(Method):
     """Start the student with features that flow as the teacher's do, from stage to stage; then train it on the labels.
 
     A flow is the product of the channels of one stage with those of the next. The paper has one more, from the stem to
-    the first stage, which is not among the stages here.
+    the first stage: it is there where both networks name what enters that as a stage, `{stage1: "layer1:input", stage2: layer1, ...}`.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("stages",)
