@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -18,6 +19,7 @@ from protege.report.page.blocks import Figures
 from protege.report.page.formats import markdown_page
 from protege.report.page.html import html
 from protege.report.page.table import Table
+from protege.report.page.written import write_page
 from protege.report.sections import page_of
 from protege.study.findings import Findings, Measure, read
 from protege.study.findings.summaries import summary_of
@@ -445,11 +447,14 @@ def test_the_files_of_a_report(tmp_path: Path) -> None:
     assert read(tmp_path / "report") == found
 
 
-def test_tables_of_an_earlier_report_do_not_stay_behind(tmp_path: Path) -> None:
-    (tmp_path / "tables").mkdir()
-    (tmp_path / "tables" / "old.csv").write_text("1")
-    write_report(page_of(collect(findings(), tmp_path)), findings(), tmp_path)
-    assert not (tmp_path / "tables" / "old.csv").exists()
+def test_tables_of_an_earlier_report_do_not_stay_behind_and_other_files_do(tmp_path: Path) -> None:
+    made = page_of(collect(findings(), tmp_path))
+    write_page(made, tmp_path, "report")
+    assert (tmp_path / "tables" / "results.tex").is_file()
+    for name in ("mine.csv", "mine.tex"):
+        (tmp_path / "tables" / name).write_text("somebody's own")
+    write_page(dataclasses.replace(made, sections=()), tmp_path, "report")
+    assert {path.name for path in (tmp_path / "tables").iterdir()} == {"mine.csv", "mine.tex", ".report"}
 
 
 def test_many_sentences_are_folded_away_and_few_are_not(tmp_path: Path, tiny: str) -> None:

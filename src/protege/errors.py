@@ -80,6 +80,11 @@ def visible(text: str, kept: str = "") -> str:
     return "".join(one if one.isprintable() or one in kept else one.encode("unicode_escape").decode() for one in text)
 
 
+def no_formula(text: str) -> str:
+    """For a cell of a table: a spreadsheet would take some words for formulas, whoever wrote them."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
 def in_a_line(text: str, widest: int = WIDEST) -> str:
     """One printable line; of a long one its beginning and its end."""
     if len(text) > 4 * widest:  # each character may take ten

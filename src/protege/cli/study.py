@@ -21,7 +21,7 @@ from protege.cli.places import (
     place_of,
     where_of,
 )
-from protege.errors import ConfigError, suggest
+from protege.errors import ConfigError, suggest, visible
 from protege.study import words
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def cancel(
 
     plan = _plan(file, scale, _place(runs, data_dir, "auto")[0])
     ended = cancel_all(slurm_folder(plan.folder, plan.study.name))
-    print(f"{plan.study.name}: {ended} job{'' if ended == 1 else 's'} cancelled")
+    print(visible(f"{plan.study.name}: {ended} job{'' if ended == 1 else 's'} cancelled"))
 
 
 @app.command()
@@ -258,7 +258,7 @@ def _detach(plan: Plan, where: Where) -> None:
 
     command = [one for one in sys.argv[1:] if one != "--detach"]
     number = detach(slurm_folder(plan.folder, plan.study.name), where.slurm, command)
-    print(f"{plan.study.name}: job {number} looks after it. `protege study watch` shows how far it is.")
+    print(visible(f"{plan.study.name}: job {number} looks after it. `protege study watch` shows how far it is."))
 
 
 def _say_scripts(files: list[str]) -> None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from protege.cli.places import JsonOption, QuietOption, RunsOption, ThreadsOption
-from protege.errors import ConfigError, DataError
+from protege.data.files import is_file, is_there
+from protege.errors import ConfigError, DataError, no_formula, visible
 from protege.lazy import load_shapes, shapes_later, without_collecting
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def predict(
     if as_json:
         print(json.dumps({"calibrated": shipped.calibrated, "photos": [one.row(top) for one in said]}))
     elif not quiet:
-        print(how_sure(shipped, calibrated), file=sys.stderr)
+        print(visible(how_sure(shipped, calibrated)), file=sys.stderr)
     if csv_file:
         write_csv(csv_file, said)
     refuse_bad(said, found)
@@ -128,7 +129,7 @@ def show(said: Said, top: int) -> None:
         print(f"protege: {said.problem}", file=sys.stderr)
         return
     classes = "  ".join(f"{name} {100 * share:.1f} %" for name, share in said.prediction.top(top))
-    print(f"{said.name}: {classes}")
+    print(visible(f"{said.name}: {classes}"))
 
 
 def how_sure(shipped: Shipped, asked: bool) -> str:
@@ -142,17 +143,24 @@ def how_sure(shipped: Shipped, asked: bool) -> str:
 
 def write_csv(path: Path, said: list[Said]) -> None:
     """A line a photo, a column a class."""
+    if is_there(path) and (not is_file(path) or path.suffix.lower() != ".csv"):
+        raise ConfigError(f"--csv {path} is there already, and is no .csv file. Choose another name.")
     known = next((one.prediction.classes for one in said if one.prediction), ())
     try:
-        with path.open("w", newline="") as file:
+        with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["photo", "class", *known])
+            writer.writerow(["photo", "class", *map(cell, known)])
             for one in said:
                 if one.prediction:
                     shares = (f"{share:.6f}" for share in one.prediction.probabilities)
-                    writer.writerow([one.name, one.prediction.name, *shares])
+                    writer.writerow([cell(one.name), cell(one.prediction.name), *shares])
     except OSError as error:
         raise ConfigError(f"--csv {path} cannot be written: {error.strerror}.") from error
+
+
+def cell(name: str) -> str:
+    """Of anybody's, as a spreadsheet may open it."""
+    return no_formula(visible(name))
 
 
 def refuse_bad(said: list[Said], found: Sequence[Found]) -> None:

@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 
+from protege.errors import no_formula
 from protege.report.page.blocks import Block, Bullets, Code, Page, Section, Words
 from protege.report.page.table import Column, Estimate, Range, Row, Table, Value, for_reading, said, with_hardware
 
@@ -95,7 +96,7 @@ def csv_text(table: Table) -> str:
     whole = with_hardware(table)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([_harmless(name) for column in whole.columns for name in _names(column)])
+    writer.writerow([no_formula(name) for column in whole.columns for name in _names(column)])
     for row in whole.rows:
         pairs = zip(row.values, whole.columns, strict=True)
         writer.writerow([field for value, column in pairs for field in _fields(value, column)])
@@ -117,17 +118,12 @@ def _fields(value: Value, column: Column) -> list[str]:
     if isinstance(value, Range):
         return [_bare(value.low, plain), _bare(value.high, plain)]
     if isinstance(value, str):
-        return [_harmless(value)]
+        return [no_formula(value)]
     return [str(value) if column.kind == "count" else _bare(value, column)]
 
 
 def _bare(value: float, column: Column) -> str:
     return said(value, column).replace(",", "")
-
-
-def _harmless(plain: str) -> str:
-    """A spreadsheet would take these for formulas, whoever wrote them."""
-    return f"'{plain}" if plain[:1] in ("=", "+", "-", "@", "\t", "\r") else plain
 
 
 # ---- LaTeX ----
