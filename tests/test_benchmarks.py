@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 import xml.etree.ElementTree as ET
