@@ -28,6 +28,7 @@ from protege.cli.ship.choose import choose
 from protege.cli.ship.export import export
 from protege.cli.ship.measure import measure
 from protege.cli.ship.predict import predict
+from protege.cli.ship.push import push
 from protege.cli.spelling import spelled
 from protege.cli.study import app as study_commands
 from protege.cli.train import train
@@ -157,6 +158,7 @@ app.command()(known.methods)
 app.command("data", short_help="What a dataset holds and how it is split.", **described)(known.show_data)
 app.command()(predict)
 app.command()(export)
+app.command()(push)
 app.command()(measure)
 app.command()(choose)
 app.command()(demo)

@@ -41,7 +41,7 @@ def spelled(message: str) -> str:
     def option(found: re.Match[str]) -> str:
         word = found[0]
         path = word.strip("`")
-        if path.partition(".")[0] not in sections or not _was_typed(path, written):
+        if path.partition(".")[0] not in sections or path.endswith(".safetensors") or not _was_typed(path, written):
             return word
         path = path.removesuffix(".name").removesuffix(".source")  # which is what a section alone stands for
         typed = f"--{path.removeprefix(written.below).replace('_', '-')}"

@@ -55,7 +55,9 @@ the best of them is then trained with the run's own seed. It needs `pip install 
 def train(
     context: typer.Context,
     file: Annotated[Path | None, typer.Argument(help="a YAML file of fields")] = None,
-    init: Annotated[str | None, typer.Option("--init", help="start from the final weights of this run")] = None,
+    init: Annotated[
+        str | None, typer.Option("--init", help="start from the final weights of this run, or of hub:USER/NAME")
+    ] = None,
     recipe: Annotated[
         str | None, typer.Option("--recipe", help="fields that go well together, by their name; see below")
     ] = None,
@@ -94,9 +96,9 @@ def train(
         _show_train_help(context, arguments)
         return
     if init is not None:
-        from protege.runs import find
+        from protege.teacher.sources import first_weights
 
-        arguments = [*arguments, "--model.weights", str(find(runs, init).weights_file())]
+        arguments = [*arguments, "--model.weights", str(first_weights(init, runs))]
     axes, arguments = _searched(arguments)
     if axes:
         refuse_several("`--search`", os.environ)

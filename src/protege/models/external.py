@@ -1,4 +1,4 @@
-"""Networks of timm and torchvision, by name. Nothing is downloaded: weights come from the file that is named."""
+"""Networks of timm and torchvision, by name. Nothing is downloaded here: weights come from a file."""
 
 from __future__ import annotations
 
@@ -21,6 +21,19 @@ def from_timm(name: str, classes: int) -> nn.Module:
     timm = imported("timm")
     refuse_unknown("timm", name, timm.list_models())
     return made("timm", name, lambda: timm.create_model(name, pretrained=False, num_classes=classes))
+
+
+def repository_of(name: str) -> str:
+    """`timm:NAME` -> USER/NAME of the weights that timm has for it; those of its usual tag where none is named."""
+    timm, wanted = imported("timm"), name.partition(":")[2]
+    refuse_unknown("timm", wanted, timm.list_models())
+    try:
+        found = timm.get_pretrained_cfg(wanted)
+    except RuntimeError as error:
+        raise ModelError(f"timm has no such weights of '{wanted}': {error}") from error
+    if found is None or not found.hf_hub_id:
+        raise ModelError(f"timm has no weights of '{wanted}' on a hub. Name a file of them instead.")
+    return found.hf_hub_id
 
 
 def from_torchvision(name: str, classes: int) -> nn.Module:

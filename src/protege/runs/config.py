@@ -136,7 +136,9 @@ class OptimConfig(Described):
 class TeacherConfig(Described):
     """Who teaches: a finished run, or a file of weights with the name of its network."""
 
-    source: str = Field(description="a run (id, beginning of an id, or folder) or a weights file")
+    source: str = Field(
+        description="a run (id, beginning of an id, or folder), a weights file, hub:USER/NAME@REVISION, or timm:NAME with its weights"
+    )
     model: ModelConfig | None = Field(default=None, description="network of a weights file")
     weights: Literal["final", "best"] = Field(
         default="final", description="of a run: last epoch, or best on held-out images"

@@ -331,6 +331,35 @@ class Pack(_Part):
     ledger: list[Reading]
 
 
+PUSHED = r"^((run|result|pruned|evaluations/heldout)\.json|seen/[0-9a-f]{16}\.u64)$"
+
+
+class PushedRun(_Part):
+    format: Literal[1]
+    files: Annotated[list[Annotated[str, Field(pattern=PUSHED)]], Field(max_length=1000)]
+
+
+class Pushed(_Part):
+    """config.json of a run in a repository of a hub: what is there beside its weights."""
+
+    protege: PushedRun
+
+
+class Pictures(_Part):
+    """How timm's images are normalised."""
+
+    mean: NotRequired[Three]
+    std: NotRequired[Annotated[list[Annotated[Number, Field(gt=0)]], Field(min_length=3, max_length=3)]]
+
+
+class TimmConfig(_Part):
+    """config.json as timm writes it."""
+
+    architecture: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,100}$")]
+    model_args: NotRequired[dict[str, Any] | None]
+    pretrained_cfg: NotRequired[Pictures]
+
+
 class Header(_Part):
     """Of a weights file of ours."""
 

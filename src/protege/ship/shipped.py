@@ -14,6 +14,7 @@ import numpy.typing as npt
 from protege.data.files import is_file
 from protege.errors import ConfigError
 from protege.lazy import without_collecting
+from protege.runs.keeping.hub import is_hub, repository
 from protege.ship.about import About
 from protege.ship.photos import Photo, pixels_of
 from protege.ship.runtimes import InOnnxRuntime, InTorch, InTorchExport, Pixels, Runtime
@@ -97,7 +98,7 @@ def load(
     threads: int | None = None,
     calibrated: bool = True,
 ) -> Shipped:
-    """A run (id, beginning or end of an id, folder) or an exported file. torch is not imported for an ONNX file."""
+    """A run (id, beginning or end of an id, folder, hub:USER/NAME) or an exported file. torch is not imported for an ONNX file."""
     return Shipped(runtime_of(source, Path(runs), which, threads), calibrated)
 
 
@@ -108,6 +109,8 @@ def runtime_of(source: str | os.PathLike[str], runs: Path, which: str, threads: 
 
 
 def _runtime(source: str | os.PathLike[str], runs: Path, which: str, threads: int | None) -> Runtime:
+    if is_hub(os.fspath(source)):
+        return InTorch(repository(os.fspath(source)).run(), which, threads)
     path = Path(source)
     if is_file(path) or path.suffix in FILES:
         if path.suffix not in FILES:

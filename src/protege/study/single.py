@@ -14,6 +14,7 @@ from protege.launch.launcher import run_jobs
 from protege.launch.where import Slotted, Where, launcher
 from protege.runs import Run, find
 from protege.runs.config import Description, Place, RunConfig, TeacherConfig
+from protege.runs.keeping.hub import is_hub
 from protege.study.conduct.jobs import Recorder, jobs, left
 from protege.study.conduct.progress import StudyDisplay
 from protege.study.conduct.select import standing
@@ -22,6 +23,7 @@ from protege.study.question.load import study_of
 from protege.study.question.plan import Plan
 from protege.study.question.schema import Values
 from protege.study.question.search import in_words
+from protege.teacher.sources import on_a_hub
 
 ARM, SELECT = "run", 100
 
@@ -97,5 +99,7 @@ def _plan(given: Description, config: RunConfig, axes: Mapping[str, Sequence[str
 
 def _found(teacher: TeacherConfig, place: Place) -> dict[str, object]:
     """By its folder where it is a run, for a bare name would be a network that a study trains first."""
-    source = teacher.source if teacher.model else str(find(place.runs, teacher.source).path)
+    source = on_a_hub(teacher.source)
+    if teacher.model is None and not is_hub(source):
+        source = str(find(place.runs, source).path)
     return {**teacher.model_dump(mode="json", exclude_defaults=True), "source": source}

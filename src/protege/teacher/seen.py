@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +19,15 @@ import numpy as np
 
 from protege import data, runs
 from protege.data.base import Splits
+from protege.data.files import is_folder
 from protege.data.marks import Marked, read_marks, write_marks
 from protege.errors import DataError, ProtegeError, RunError
 from protege.runs.config import Place, RunConfig
 from protege.teacher.sources import Source
 
 log = logging.getLogger(__name__)
+
+ID = re.compile(r"[\w.+-]{1,200}")  # what a file says of itself may be anything: no path, no address
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,9 @@ def _origins(
 ) -> Iterator[tuple[str, runs.Run | None, Path | None]]:
     """What to call each, and the run that made it, if it is known."""
     for source in sources:
-        file = None if source.run else Path(source.config.source)
-        run = source.run or run_of_file(Path(source.config.source), root)
-        yield f"The teacher {run.id if run else file}", run, file
+        run = source.run or run_of_file(source.file, root)
+        name = run.id if run and not source.run else source.name
+        yield f"The teacher {name}", run, Path(source.config.source)
     if weights:
         run = run_of_file(Path(weights).expanduser(), root)
         yield f"The run of the initial weights, {run.id if run else weights},", run, Path(weights)
@@ -73,8 +77,11 @@ def run_of_file(file: Path, root: Path) -> runs.Run | None:
     """The run that wrote these weights, wherever they were copied to; none for somebody else's."""
     if (file.parent / "run.json").is_file():
         return runs.Run(file.parent)
+    name = _written_by(file)
+    if name is None or not ID.fullmatch(name):
+        return None
     try:
-        return runs.find(root, _written_by(file) or "nobody")
+        return runs.find(root, name)
     except RunError:
         return None
 
@@ -105,7 +112,9 @@ def _refuse(who: str, run: runs.Run, seen: Seen, splits: Splits) -> None:
 def seen_by(run: runs.Run, data_dir: Path | None) -> Seen:
     """As its record lists it; of a run from before there were lists, as its description and its data tell."""
     if entry := run.record().get("seen"):
-        sets = {name: read_marks(run.path.parent / "seen" / f"{name}.u64") for name in entry["sets"]}
+        with_it = run.path / "seen"  # of a run that was fetched, which lies among no others
+        folder = with_it if is_folder(with_it) else run.path.parent / "seen"
+        sets = {name: read_marks(folder / f"{name}.u64") for name in entry["sets"]}
         whole = {name: marks for name, marks in sets.items() if marks is not None and name == name_of(marks)}
         if len(whole) == len(sets):
             return Seen(whole, tuple(entry["unknown"]))

@@ -172,8 +172,7 @@ def divergence(reference: Tensor, logits: Tensor, temperature: float) -> float:
 def _voice(source: Source, splits: Splits, device: torch.device) -> Voice:
     network, normalisation = speaker(source, len(splits.classes))
     mean, std = normalisation or (source.config.mean or splits.mean, source.config.std or splits.std)
-    file = source.run.weights_file(source.config.weights) if source.run else Path(source.config.source)
-    name = source.run.id if source.run else file.name
+    name = source.name
     if (classes := len(network.classifier_parameters()[0])) != len(splits.classes):
         raise ModelError(
             f"The teacher {name} knows {classes} classes, but {splits.name} here has {len(splits.classes)}. Use the same data for both."
@@ -181,7 +180,7 @@ def _voice(source: Source, splits: Splits, device: torch.device) -> Voice:
     shapes = shapes_of(network, splits.train.pixels.shape[-1])  # before its norms are folded away
     folded = spare_depthwise(fold_batchnorm(network)).to(device).eval().requires_grad_(False)
     never_round_the_last_layer(folded)
-    return Voice(folded.to(memory_format=torch.channels_last), mean, std, name, digest(file), shapes)  # type: ignore[call-overload]
+    return Voice(folded.to(memory_format=torch.channels_last), mean, std, name, digest(source.file), shapes)  # type: ignore[call-overload]
 
 
 def never_round_the_last_layer(network: Network) -> None:
@@ -205,7 +204,7 @@ def speaker(source: Source, classes: int) -> tuple[Network, tuple[Three, Three] 
     assert source.config.model is not None
     model = source.config.model.model_copy(update={"weights": None})
     module = build(model, classes, "teacher.model")
-    load_weights(module, Path(source.config.source), "teacher.model")
+    load_weights(module, source.file, "teacher.model")
     return wrap(module, model), None
 
 

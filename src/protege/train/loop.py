@@ -66,6 +66,7 @@ def plan(config: RunConfig, place: Place) -> Plan:
     sources = tuple(identify(config.teacher, place.runs))
     fingerprint = data.fingerprint(config.data, place.data_dir)
     identities = [source.identity for source in sources]
+    config = config.model_copy(update={"teacher": tuple(source.config for source in sources)})
     return Plan(*known_as(config, fingerprint, identities, place.runs), sources, fingerprint)
 
 

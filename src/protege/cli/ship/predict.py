@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 AT_ONCE = 64  # photos
 Which = Literal["final", "best"]
 SourceArgument = Annotated[
-    str, typer.Argument(metavar="RUN_OR_FILE", help="id, beginning or end of an id, folder; or an exported file")
+    str,
+    typer.Argument(
+        metavar="RUN_OR_FILE", help="id, beginning or end of an id, folder, hub:USER/NAME; or an exported file"
+    ),
 ]
 WhichOption = Annotated[Which, typer.Option("--which", help="of a run: last epoch, or best on held-out images")]
 

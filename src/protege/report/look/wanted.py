@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -98,7 +97,7 @@ def _refuse_other_data(run: runs.Run, beside: runs.Run, splits: Splits) -> None:
 
 
 def _name(source: Source) -> str:
-    return source.run.record()["config"]["model"]["name"] if source.run else Path(source.config.source).name
+    return source.run.record()["config"]["model"]["name"] if source.run else source.name
 
 
 def _way(run: runs.Run) -> str:

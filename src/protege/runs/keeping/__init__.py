@@ -3,4 +3,5 @@
 rows       a flat row of each, for lists and tables
 belonging  studies and students that need them
 archive    packed for another machine
+hub        fetched from where others published them
 """

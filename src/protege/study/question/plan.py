@@ -241,7 +241,7 @@ class Plan(Layout):
             raise ConfigError(
                 f"Teacher '{source}' is no network, no teacher of the study, and no run: {error}"
             ) from error
-        return Tutor(key, config, found.identity, found.run.config().seed if found.run else None, None)
+        return Tutor(key, found.config, found.identity, found.run.config().seed if found.run else None, None)
 
     def _planned(
         self, config: RunConfig, seed: int, lineup: tuple[Tutor, ...], role: Role, place: str, values: dict[str, Any]
