@@ -216,7 +216,9 @@ def test_options_that_pages_name_exist(page: Path) -> None:
     """Also of commands that need data or time, and of options named in a sentence."""
     for command in commands(page):
         if command[0] == "train" and ".py:" not in " ".join(command):  # the files are written where they are typed
-            options = [token for token in command[1:] if token not in ("--quiet", "--json")]
+            begun = command.index("--init") if "--init" in command else len(command)
+            given = command[1:begun] + command[begun + 2 :]
+            options = [token for token in given if token not in ("--quiet", "--json")]
             place = options.index("--recipe") if "--recipe" in options else len(options)
             describe(None, options[:place] + options[place + 2 :], [], *options[place + 1 : place + 2])
     known = {f"--{path.replace('_', '-')}" for path in _fields()} | _options()

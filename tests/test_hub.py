@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import re
 import shlex
 import struct
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -448,6 +450,16 @@ def test_weights_in_timms_form_teach_and_nobody_knows_what_they_saw(
 def test_pretrained_weights_without_a_network_are_one_clear_line(hub: Hub) -> None:
     hub.__exit__()
     assert "hub:timm/tiny.in1k: the hub is out of reach" in refused(*TAUGHT, "--teacher", "timm:tiny")
+
+
+def test_a_command_of_its_own_reaches_the_hub_that_the_environment_names(hub: Hub) -> None:
+    """Where nothing else has loaded the library before."""
+    told = {"HF_ENDPOINT": hub.address, "HF_HOME": "home", "HF_TOKEN": TOKEN, "PYTHONPATH": os.pathsep.join(sys.path)}
+    Path("photo.png").touch()
+    verb = [sys.executable, "-m", "protege", "predict", "hub:ada/nothing", "photo.png"]
+    said = subprocess.run(verb, capture_output=True, text=True, env={**os.environ, **told}, check=False)
+    assert (said.returncode, said.stderr.count("\n")) == (2, 1), said.stderr
+    assert "There is no repository hub:ada/nothing" in said.stderr
 
 
 def test_without_the_library_one_is_told_what_to_install(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

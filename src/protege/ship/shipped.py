@@ -14,7 +14,6 @@ import numpy.typing as npt
 from protege.data.files import is_file
 from protege.errors import ConfigError
 from protege.lazy import without_collecting
-from protege.runs.keeping.hub import is_hub, repository
 from protege.ship.about import About
 from protege.ship.photos import Photo, pixels_of
 from protege.ship.runtimes import InOnnxRuntime, InTorch, InTorchExport, Pixels, Runtime
@@ -109,7 +108,9 @@ def runtime_of(source: str | os.PathLike[str], runs: Path, which: str, threads: 
 
 
 def _runtime(source: str | os.PathLike[str], runs: Path, which: str, threads: int | None) -> Runtime:
-    if is_hub(os.fspath(source)):
+    if os.fspath(source).startswith("hub:"):
+        from protege.runs.keeping.hub import repository
+
         return InTorch(repository(os.fspath(source)).run(), which, threads)
     path = Path(source)
     if is_file(path) or path.suffix in FILES:

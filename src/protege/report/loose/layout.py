@@ -72,7 +72,7 @@ class Loose(Layout):
     def _teacher_key(self, digest_or_identity: str) -> str:
         """Of a teacher that is not among the runs, the end of its identity."""
         known = self._teacher_keys.get(digest_or_identity)
-        return known or run_of(digest_or_identity) or digest_or_identity[:21]
+        return known or run_of(digest_or_identity) or digest_or_identity[:21].rstrip(":")
 
     def asked(self) -> list[Hypothesis]:
         known = list(self._students.values())

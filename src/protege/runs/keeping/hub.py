@@ -48,10 +48,10 @@ def parsed(name: str) -> tuple[str, str | None]:
 
 def library(what: str) -> Any:
     """huggingface_hub, which tells of what goes wrong by what it raises alone, and draws no bars where nobody watches."""
-    found = need("huggingface_hub", "hub", what)
-    found.utils.logging.set_verbosity_error()
+    found, utils = need("huggingface_hub", "hub", what), need("huggingface_hub.utils", "hub", what)
+    utils.logging.set_verbosity_error()
     if not sys.stderr.isatty():
-        found.utils.disable_progress_bars()
+        utils.disable_progress_bars()
     return found
 
 
@@ -218,7 +218,7 @@ BY_STATUS = {
 
 
 def _worded(error: Exception, name: str) -> RunError:
-    errors, status = library(name).errors, _status(error)
+    errors, status = need("huggingface_hub.errors", "hub", name), _status(error)
     for kind, sentence in IN_WORDS.items():
         if isinstance(error, getattr(errors, kind)):
             return RunError(sentence.format(name=name))

@@ -171,13 +171,16 @@ def _teacher(plan: Layout, key: str, rows: Sequence[RunRow], split: Split) -> Te
 def _given_model(plan: Layout, key: str) -> ModelConfig | None:
     """None of a run that is not there any more."""
     from protege.errors import RunError
-    from protege.runs import find
+    from protege.teacher.sources import identify
 
     config = plan.tutors(key)[0].config
+    if config.model:
+        return config.model
     try:
-        return config.model or find(plan.place.runs, config.source).config().model
+        (found,) = identify([config], plan.place.runs)
     except RunError:
         return None
+    return found.config.model or (found.run.config().model if found.run else None)
 
 
 def _given_scores(plan: Layout, key: str) -> dict[Which, dict[str, Summary]]:
