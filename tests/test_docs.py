@@ -238,7 +238,12 @@ def _fields() -> list[str]:
 def _options() -> set[str]:
     """Of all verbs."""
     verbs: dict[str, Any] = vars(typer.main.get_command(app))["commands"]
-    return {option for verb in verbs.values() for parameter in verb.params for option in parameter.opts}
+    return {
+        option
+        for verb in verbs.values()
+        for parameter in verb.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
 
 
 # ---- docs/how-to.md, typed in ----
