@@ -273,6 +273,10 @@ def find(root: Path, name: str) -> Run:
         raise RunError(
             f"'{name}' fits {len(matches)} runs of {root}: {', '.join(run.id for run in matches[:5])}. Say more of the id."
         )
+    if name.startswith("hub:"):
+        raise RunError(
+            f"{name} can teach (--teacher), be begun from (--init) and predict. Here a run of {root} is needed."
+        )
     if "/" in name or Path(name).suffix in PATHS:
         raise RunError(f"There is no file or folder {name}, and no run is called so in {root}.")
     near = suggest(name, [run.id for run in runs])

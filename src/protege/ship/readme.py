@@ -99,7 +99,7 @@ def _text(run: Run, data: Mapping[str, Any], folder: Path, repo: str) -> str:
 
 An image classifier of {len(about.classes)} classes, made with protege.
 
-{_loading(repo, is_own(config.model.name), network)}
+{_loading(repo, is_own(config.model.name), network, data["name"])}
 | | |
 |---|---|
 {table}
@@ -116,7 +116,7 @@ no image: protege refuses to judge a student of it by those.
 {_exports(folder)}"""
 
 
-def _loading(repo: str, own: bool, network: str) -> str:
+def _loading(repo: str, own: bool, network: str, data: str) -> str:
     if own:
         return f"""Its network is code, which is not here. Where you have that file: `--teacher hub:{repo} --teacher.model {network}`.
 """
@@ -130,7 +130,7 @@ print(said.name, said.probability)
 
 ```sh
 protege predict hub:{repo} photo.jpg
-protege train --data folder:photos --model resnet8 --teacher hub:{repo} --method kd
+protege train --data {"folder:photos" if ":" in data else data} --model resnet8 --teacher hub:{repo} --method kd
 ```
 """
 

@@ -60,11 +60,11 @@ def _teachers(record: Mapping[str, Any]) -> list[str]:
     for identity, one in zip(record["teachers"], given, strict=True):
         kind, name, _ = identity.split(":", 2)
         source = one.get("source") if isinstance(one, dict) else None
-        names.append(_short(source) if kind in ("file", "hub") and isinstance(source, str) else name)
+        names.append(short(source) if kind in ("file", "hub") and isinstance(source, str) else name)
     return names
 
 
-def _short(source: str) -> str:
+def short(source: str) -> str:
     """A file without its folders; a repository of a hub with the beginning of its commit."""
     return re.sub(r"(@[0-9a-f]{7})[0-9a-f]{33}$", r"\1", source) if source.startswith("hub:") else Path(source).name
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from protege import runs
 from protege.evaluate import fidelity, logits_of
+from protege.runs.keeping.rows import short
 from protege.study.conduct.jobs import reported
 from protege.study.conduct.scores import divergence, heldout_of
 from protege.study.conduct.trials import trials
@@ -85,9 +86,7 @@ class Rows:
             pair=cell.pair if cell else None,
             values=planned.values,
             seed=planned.seed,
-            teachers=tuple(
-                tutor.run.id if tutor.run else tutor.config.source.rpartition("/")[2] for tutor in planned.tutors
-            ),
+            teachers=tuple(tutor.run.id if tutor.run else short(tutor.config.source) for tutor in planned.tutors),
             state=state,
             error=error,
             epochs=result.get("epochs"),
