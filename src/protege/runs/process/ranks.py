@@ -22,7 +22,7 @@ from torch.distributed.rendezvous import rendezvous
 from protege.errors import ConfigError, ProtegeError, RunError, Stopped
 from protege.runs.config import Place
 from protege.runs.hardware import cores, device_of
-from protege.runs.process.started import Start, started
+from protege.runs.process.started import Start, refuse_unknown_node, started
 
 Found = TypeVar("Found")
 LONGEST_WAIT = timedelta(minutes=30)  # for one that tries or writes; of one that is gone, the others hear at once
@@ -211,6 +211,7 @@ def _meet(start: Start, device: torch.device) -> Any:
         torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl"
     if start.address is not None:
+        refuse_unknown_node(start)
         os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = start.address, str(start.port)
     try:
         store, _, _ = next(iter(rendezvous("env://", start.own, start.count, timeout=timedelta(minutes=10))))

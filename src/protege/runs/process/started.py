@@ -6,9 +6,11 @@ Only a run is made by several. Everything else is done once, and would be done b
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Never
 
 from protege.errors import ConfigError
 
@@ -58,14 +60,32 @@ def first_node(nodes: str) -> str:
 
 
 def refuse_several(what: str, environment: Mapping[str, str]) -> None:
-    """`what` is done by one process. Where several were started, the first says so, and the others leave that to it."""
+    """`what` is done by one process; an error where several were started."""
     if (start := started(environment)) is None:
         return
+    alone = "without torchrun" if start.address is None else "with `srun --ntasks 1`, or without srun"
+    said_once(
+        start,
+        f"{what} is for one process, and {start.count} were started, of which each would do all of it. Type it {alone}. "
+        "Only a run is made by several: `protege train`.",
+    )
+
+
+def refuse_unknown_node(start: Start) -> None:
+    """Otherwise all would look for the first of them until they are tired of it."""
+    try:
+        socket.getaddrinfo(start.address, start.port)
+    except OSError:
+        said_once(
+            start,
+            f"The node '{start.address}' of the first process has no address here. Set MASTER_ADDR to one that all nodes reach, "
+            "as in `MASTER_ADDR=10.0.0.7 srun ...`.",
+        )
+
+
+def said_once(start: Start, mistake: str) -> Never:
+    """By the first, of a mistake that all of them meet."""
     if start.own > 0:
         time.sleep(UNTIL_SAID)
         raise SystemExit(2)
-    alone = "without torchrun" if start.address is None else "with `srun --ntasks 1`, or without srun"
-    raise ConfigError(
-        f"{what} is for one process, and {start.count} were started, of which each would do all of it. Type it {alone}. "
-        "Only a run is made by several: `protege train`."
-    )
+    raise ConfigError(mistake)
