@@ -18,6 +18,9 @@ with open(state) as file:
 name, asked = os.path.basename(sys.argv[0]), sys.argv[1:]
 known["calls"].append([name, *asked])
 if known["silent"]:
+    if known["silent"] is not True:  # for so many questions
+        with open(state, "w") as file:
+            json.dump(known | {{"silent": known["silent"] - 1}}, file)
     sys.exit("slurm_load_jobs error: Unable to contact slurm controller")
 if name == "sbatch":
     text = open(asked[-1]).read()
@@ -27,7 +30,13 @@ if name == "sbatch":
     called = re.search(r"--job-name=(\\S+)", text).group(1)
     for task in range(int(tasks.group(1)) + 1 if tasks else 1):
         known["jobs"].append([str(number), str(number), str(task), called, "PENDING", "0:00", "", "Resources"])
+    if known["deaf"]:
+        with open(state, "w") as file:
+            json.dump(known | {{"deaf": False}}, file)
+        sys.exit("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation")
     print(number)
+elif name == "squeue" and "--format=%F" in asked:
+    print("\\n".join(job[1] for job in known["jobs"] if "--name=" + job[3] in asked))
 elif name == "squeue":
     print("77|77|N/A|another|RUNNING|1:00|n9|None")
     for job in known["jobs"]:
@@ -50,7 +59,9 @@ class FakeSlurm:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
         self.bin, self._state = folder, folder / "state.json"
-        self._state.write_text(json.dumps({"calls": [], "silent": False, "next": 41, "jobs": [], "accounts": {}}))
+        self._state.write_text(
+            json.dumps({"calls": [], "silent": False, "deaf": False, "next": 41, "jobs": [], "accounts": {}})
+        )
         for name in ("sbatch", "squeue", "scancel", "scontrol", "sacct"):
             (folder / name).write_text(COMMANDS.format(python=sys.executable, state=str(self._state)))
             (folder / name).chmod(0o755)

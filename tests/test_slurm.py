@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shlex
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import final
 
 import pytest
+from pydantic import ValidationError
 from slurm_cases import FakeSlurm, job_of
 from typer.testing import CliRunner
 
@@ -457,3 +461,108 @@ def test_nothing_but_slurm_can_be_left_alone(runs: Path) -> None:
     for where in ("ray", "local"):
         done = CliRunner().invoke(app, ["train", "--runs", str(runs), "--on", where, "--detach"])
         assert "it goes with `--on slurm`" in str(done.exception)
+
+
+# ---- what goes wrong around it ----
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"partition": "gpu\nrm -rf ~"},
+        {"account": "us --wrap=true"},
+        {"gres": "gpu:1'"},
+        {"mem": "4G # much"},
+        {"teachers": {"partition": "gpu\rcpu"}},
+        {"more": "--qos=long\nrm -rf ~"},
+        {"more": "--comment='never closed"},
+    ],
+)
+def test_an_option_that_would_be_more_than_an_option_is_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Slurm.model_validate(options)
+
+
+def test_what_sbatch_reads_is_one_option_whatever_is_in_it(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "it's a 100% folder" / "slurm", "made")
+    text = script_of(folder, Batch("report", (("train-run",),)), "report", Slurm(more="--comment='two words'"))
+    directives = [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("#SBATCH ")]
+    assert all(len(words) == 1 for words in directives)
+    assert ["--comment=two words"] in directives
+    assert [f"--output={tmp_path}/it's a 100%% folder/slurm/logs/report-%A_%a.log"] in directives
+
+
+@pytest.mark.parametrize("title", ["made\nrm -rf ~", "made\rmade", "made\x1b[2J"])
+def test_a_name_that_would_leave_its_comment_is_refused(tmp_path: Path, title: str) -> None:
+    folder = Folder(tmp_path / "slurm", title)
+    assert folder.prefix.isascii() and folder.prefix.isprintable()
+    with pytest.raises(RunError, match="not printed on one line"):
+        script_of(folder, Batch("report", (("train-run",),)), "report", Slurm())
+
+
+def test_a_scheduler_that_is_silent_for_a_minute_is_asked_again(
+    slurm: FakeSlurm, runs: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "AGAIN_AFTER", (0, 0, 0))
+    slurm.change(silent=3)  # sbatch, squeue, sbatch
+    launched(folder).take(family(runs))
+    assert len(slurm.known()["jobs"]) == 4  # nothing twice
+    assert folder.file("teachers", "id").read_text() == "41\n"
+
+
+def test_a_job_that_was_taken_without_an_answer_is_not_submitted_again(
+    slurm: FakeSlurm, runs: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "AGAIN_AFTER", (0,))
+    slurm.change(deaf=True)
+    launched(folder).take(family(runs))
+    assert [job[3].rpartition(".")[2] for job in slurm.known()["jobs"]] == ["teachers", "select", "select", "select"]
+    assert "--dependency=afterok:41" in slurm.calls("sbatch")[-1]
+
+
+def test_one_that_stays_silent_ends_the_command_in_a_line(
+    slurm: FakeSlurm, runs: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "AGAIN_AFTER", (0,))
+    launcher = launched(folder)
+    slurm.change(silent=True)
+    with pytest.raises(NoScheduler, match=r"Unable to contact .* goes on from here"):
+        launcher.take(family(runs))
+    assert not list(folder.path.glob("*.id"))
+
+
+def test_a_damaged_reply_is_none(slurm: FakeSlurm, runs: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it would have said lies in the folder of the run."""
+    launcher = launched(folder)
+    launcher.take([job_of(runs, "run")])
+    (folder.replies / "train-run.json").write_text('{"key": "train run", "outc')
+    assert news_of(launcher, monkeypatch) == [] and launcher.busy()
+    slurm.becomes("COMPLETED")
+    (lost,) = news_of(launcher, monkeypatch, looks=2)
+    assert lost.reply is not None and lost.reply.outcome == "died"
+
+
+def test_clocks_that_differ_change_no_order(slurm: FakeSlurm, runs: Path, folder: Folder) -> None:
+    """A batch that a login node of the past has written is still the last."""
+    launcher = launched(folder)
+    for number in range(12):
+        batch = Batch(folder.free_name("report", []), (("train-run",),))
+        folder.write(batch, [job_of(runs, "run")], "")
+        folder.file(batch.name, "id").write_text("41\n")
+        os.utime(folder.file(batch.name, "runs"), (1000 - number, 1000 - number))
+    launcher.end(())
+    assert [batch.name for batch in folder.batches()][-3:] == ["report-10", "report-11", "report-12"]
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_folder_that_cannot_be_written_is_named_in_a_line(
+    slurm: FakeSlurm, runs: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise (
+            OSError(errno.ENOSPC, "No space left on device") if full else OSError(errno.EROFS, "Read-only file system")
+        )
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(RunError, match=r"slurm cannot be written: .*Choose another folder with --runs"):
+        launched(folder)

@@ -182,8 +182,14 @@ class RayLauncher:
             self._ray.get(task)
         except self._ray.exceptions.RayError as error:
             return News(slot, job, reply_in(reply) or self._reply_for(job, error))
-        said = reply_in(reply)
-        return News(slot, job, said or Reply(key=job.key, outcome="died", message=f"It left no reply in {reply}."))
+        return News(slot, job, self._reply_in(reply, job))
+
+    def _reply_in(self, file: Path, job: Job) -> Reply:
+        """One that cannot be read is none: what is done lies in the folder of its run."""
+        with contextlib.suppress(RunError):
+            if (said := reply_in(file)) is not None:
+                return said
+        return Reply(key=job.key, outcome="died", message=f"It left no reply in {file}.")
 
     def _reply_for(self, job: Job, error: Exception) -> Reply:
         """Of a task that Ray could not bring to its end."""

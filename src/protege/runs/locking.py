@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from protege.data.files import content_of, is_file, is_there
 from protege.errors import RunError
@@ -35,7 +36,7 @@ def locked(folder: Path, wait: bool) -> Iterator[None]:
     lock = folder / "lock"
     if is_there(lock) and not is_file(lock):
         raise RunError(f"{lock} is not a file. Remove it.")
-    with lock.open("a+", errors="replace") as file:
+    with _opened(lock) as file:
         try:
             known = flock(file.fileno(), fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
@@ -52,6 +53,13 @@ def locked(folder: Path, wait: bool) -> Iterator[None]:
             file.write(_ourselves())
             file.flush()
             yield
+
+
+def _opened(lock: Path) -> IO[str]:
+    try:
+        return lock.open("a+", errors="replace")
+    except OSError as error:
+        raise RunError(f"{lock} cannot be written: {error.strerror}. Choose another folder with --runs.") from error
 
 
 def held_by(folder: Path) -> str | None:

@@ -47,7 +47,7 @@ def detach(folder: Folder, options: Slurm, command: Sequence[str]) -> str:
     script = folder.file(CONDUCTOR, "sbatch")
     with whole(script) as partial:
         partial.write_text(conductor_of(folder, command, options))
-    return submit(script, folder.file(CONDUCTOR, "id"), "")
+    return submit(script, folder.file(CONDUCTOR, "id"), "", folder.prefix + CONDUCTOR)
 
 
 def cancel_all(folder: Folder) -> int:

@@ -14,6 +14,7 @@ slurm/
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import re
@@ -61,8 +62,13 @@ class Folder:
         self.prefix = f"protege-{re.sub(r'[^A-Za-z0-9_.-]', '-', title)[:40]}-{mark}."  # of the names of its jobs
 
     def make(self) -> None:
-        for folder in (self.logs, self.replies / "told", self.begun, self.path / "jobs"):
-            folder.mkdir(parents=True, exist_ok=True)
+        try:
+            for folder in (self.logs, self.replies / "told", self.begun, self.path / "jobs"):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"{self.path} cannot be written: {error.strerror}. Choose another folder with --runs."
+            ) from error
 
     def describe(self, options: Slurm) -> None:
         """For the jobs themselves, which must say what to change."""
@@ -74,9 +80,8 @@ class Folder:
     # ---- batches ----
 
     def batches(self) -> list[Batch]:
-        """Oldest first, those of a wave in the order of their numbers."""
-        files = sorted(self.path.glob("*.runs"), key=lambda file: (file.stat().st_mtime_ns, file.name))
-        return [self.batch(file.stem) for file in files]
+        """Those of a wave in the order of their numbers: clocks of login nodes differ."""
+        return [self.batch(name) for name in sorted((file.stem for file in self.path.glob("*.runs")), key=_order)]
 
     def batch(self, name: str) -> Batch:
         file = self.file(name, "runs")
@@ -125,7 +130,8 @@ class Folder:
 
     def note(self, stem: str) -> None:
         """A reply is told once; whoever types the command again may want another."""
-        (self.replies / "told" / stem).touch()
+        with contextlib.suppress(OSError):  # a full disk: it is told once more
+            (self.replies / "told" / stem).touch()
 
     def is_noted(self, stem: str) -> bool:
         return (self.replies / "told" / stem).exists()
@@ -138,3 +144,8 @@ class Folder:
 
 def numbered(wave: str, number: int) -> str:
     return wave if number == 1 else f"{wave}-{number}"
+
+
+def _order(name: str) -> tuple[int, str]:
+    number = name.rpartition("-")[2]
+    return int(number) if number.isdigit() else 1, name

@@ -143,7 +143,7 @@ class SlurmLauncher:
         dependency = self.after(jobs, self._number)
         self.write(batch, wave, jobs)
         script_file, answer = self._folder.file(batch.name, "sbatch"), self._folder.file(batch.name, "id")
-        number = submit(script_file, answer, dependency)
+        number = submit(script_file, answer, dependency, self._folder.prefix + batch.name)
         waits = f", after {dependency.replace(',', ' and ')}" if dependency else ""
         runs, tasks = script.counted(len(jobs), "run"), script.counted(len(batch.tasks), "job")
         self._say(f"{self._folder.title}: {batch.name} submitted as {number}: {runs} in {tasks}{waits}")

@@ -2,37 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Self
+import shlex
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from protege.runs.config import Described
 
 TIME = r"^(\d+-)?\d{1,4}(:\d{1,2}){0,2}$"
 
 
+def _a_word(said: str) -> str:
+    """Another line, or a second option, is no name: it would be read by sbatch, or run by the job's shell."""
+    if not said.isprintable() or any(sign in said for sign in " '\"\\#"):
+        raise ValueError("should be one word, without spaces, quotes and line breaks")
+    return said
+
+
+def _a_line(said: str) -> str:
+    if not said.isprintable():
+        raise ValueError("should be one line of options")
+    shlex.split(said)  # quotes that are closed
+    return said
+
+
+Word = Annotated[str, AfterValidator(_a_word)]
+Line = Annotated[str, AfterValidator(_a_line)]
+
+
 class TeachersAllocation(Described):
     """What a job of teachers gets where it is not what the others get."""
 
-    partition: str | None = Field(default=None, description="partition of teachers")
+    partition: Word | None = Field(default=None, description="partition of teachers")
     time: str | None = Field(default=None, pattern=TIME, description="time limit of teachers")
-    gres: str | None = Field(default=None, description="devices of a teacher, e.g. gpu:1")
+    gres: Word | None = Field(default=None, description="devices of a teacher, e.g. gpu:1")
     cpus: int | None = Field(default=None, ge=1, description="CPUs of a teacher")
-    mem: str | None = Field(default=None, description="memory of a teacher, e.g. 32G")
+    mem: Word | None = Field(default=None, description="memory of a teacher, e.g. 32G")
     runs_per_job: int | None = Field(default=None, ge=1, description="teachers in a job")
 
 
 class Slurm(Described):
     """One job: what it asks for, and how many runs it makes."""
 
-    partition: str | None = Field(default=None, description="partition (else the site's own choice)")
-    account: str | None = Field(default=None, description="who pays")
+    partition: Word | None = Field(default=None, description="partition (else the site's own choice)")
+    account: Word | None = Field(default=None, description="who pays")
     time: str = Field(
         default="04:00:00", pattern=TIME, description="time limit of a job; a run that takes longer is requeued"
     )
-    gres: str | None = Field(default=None, description="devices of a job: gpu:1, or shard:1 where a site shares GPUs")
+    gres: Word | None = Field(default=None, description="devices of a job: gpu:1, or shard:1 where a site shares GPUs")
     cpus: int = Field(default=4, ge=1, description="CPUs of a job, shared out among the runs in it")
-    mem: str | None = Field(default=None, description="memory of a job, e.g. 16G (else the site's own choice)")
+    mem: Word | None = Field(default=None, description="memory of a job, e.g. 16G (else the site's own choice)")
     runs_per_job: int = Field(default=1, ge=1, description="runs that share a job")
     at_once: int | None = Field(default=None, ge=1, description="of these, how many at a time (else all)")
     throttle: int = Field(default=100, ge=1, description="jobs of one array that run at a time")
@@ -41,7 +60,7 @@ class Slurm(Described):
     setup: str = Field(
         default="", description="shell lines before Python, e.g. 'module load cuda; source env/bin/activate'"
     )
-    more: str = Field(default="", description="further options of sbatch, e.g. '--qos=long --exclude=n7'")
+    more: Line = Field(default="", description="further options of sbatch, e.g. '--qos=long --exclude=n7'")
     before_end: int = Field(
         default=180, ge=1, description="seconds before the time limit at which runs are checkpointed and requeued"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -27,6 +28,8 @@ OVER = [
     "TIMEOUT",
 ]
 PATIENCE = 60  # seconds for an answer
+SILENT = re.compile(r"unable to contact|timed out|connection refused|communication", re.I)
+AGAIN_AFTER = (15, 30, 60, 60)  # seconds: as long as a scheduler takes that is started anew
 
 
 class NoScheduler(ProtegeError):
@@ -116,8 +119,26 @@ class Queue:
         return self._by_place.get((name, task), [])
 
 
-def submit(script: Path, answer: Path, dependency: str) -> str:
-    """The number of the job. sbatch writes it into the file `answer` itself, so that it is known if this process dies now."""
+def submit(script: Path, answer: Path, dependency: str, name: str) -> str:
+    """The number of the job. Where SLURM is silent it is asked again, unless a job of that `name` was taken all the same."""
+    for wait in (*AGAIN_AFTER, None):
+        number, said = _submitted(script, answer, dependency)
+        if number:
+            return number
+        if wait is None or not SILENT.search(said):
+            break
+        time.sleep(wait)
+        if number := _taken(name):
+            answer.write_text(f"{number}\n")
+            return number
+    answer.unlink(missing_ok=True)
+    if SILENT.search(said):
+        raise NoScheduler(f"sbatch has no answer: {said}. The same command goes on from here.")
+    raise RunError(f"sbatch did not take {script}: {said} Change what the --slurm options say.")
+
+
+def _submitted(script: Path, answer: Path, dependency: str) -> tuple[str, str]:
+    """The number, or what was said. sbatch writes it into the file `answer` itself, so that it is known if this process dies now."""
     command = ["sbatch", "--parsable", *([f"--dependency={dependency}"] if dependency else []), str(script)]
     with answer.open("w") as out:
         process = subprocess.Popen(
@@ -125,10 +146,16 @@ def submit(script: Path, answer: Path, dependency: str) -> str:
         )
         _, said = process.communicate()
     number = answer.read_text().strip().partition(";")[0]
-    if process.returncode or not number.isdigit():
-        answer.unlink(missing_ok=True)
-        raise RunError(f"sbatch did not take {script}: {' '.join(said.split())} Change what the --slurm options say.")
-    return number
+    return ("" if process.returncode or not number.isdigit() else number), " ".join(said.split())
+
+
+def _taken(name: str) -> str:
+    """Of a job that is in the queue; nothing where there is none, or still no answer."""
+    try:
+        said = said_by("squeue", "--noheader", f"--name={name}", f"--user={os.getuid()}", "--format=%F")
+    except NoScheduler:
+        return ""
+    return next((line.strip() for line in said.splitlines() if line.strip().isdigit()), "")
 
 
 def cancel(numbers: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from protege.errors import RunError
 from protege.launch.slurm.folder import Batch, Folder
 from protege.launch.slurm.options import Slurm
 
@@ -22,7 +23,7 @@ def script_of(folder: Folder, batch: Batch, wave: str, options: Slurm) -> str:
         "# Edit it, and submit it by hand if you like: protege finds it by its name. Submitted again, it goes on where it was.",
         *_directives(folder, batch.name, asked),
         f"#SBATCH --array=0-{last}%{asked.throttle}",
-        f"#SBATCH --output={folder.logs}/{batch.name}-%A_%a.log",
+        _directive(f"--output={_literal(folder.logs)}/{batch.name}-%A_%a.log"),
         f"#SBATCH --signal=B:USR1@{asked.before_end}",
         "#SBATCH --kill-on-invalid-dep=yes",
     ]
@@ -35,7 +36,7 @@ def conductor_of(folder: Folder, command: Sequence[str], options: Slurm) -> str:
     lines = [
         f"# {folder.title}: submits what is next, and reports. It trains nothing itself.",
         *_directives(folder, "conductor", small),
-        f"#SBATCH --output={folder.logs}/conductor.log",
+        _directive(f"--output={_literal(folder.logs)}/conductor.log"),
         "#SBATCH --signal=B:USR1@120",
     ]
     work = f"""again() {{ kill -USR1 $child; wait $child; scontrol requeue $SLURM_JOB_ID; }}
@@ -51,12 +52,25 @@ def _directives(folder: Folder, name: str, asked: Slurm) -> Iterator[str]:
         "job-name": folder.prefix + name, "partition": asked.partition, "account": asked.account, "time": asked.time,
         "chdir": Path.cwd(), "nodes": "1", "ntasks": "1", "cpus-per-task": asked.cpus, "mem": asked.mem, "gres": asked.gres,
     }  # fmt: skip
-    yield from (f"#SBATCH --{option}={value}" for option, value in given.items() if value is not None)
-    yield from (f"#SBATCH {option}" for option in shlex.split(asked.more))
+    yield from (_directive(f"--{option}={value}") for option, value in given.items() if value is not None)
+    yield from map(_directive, shlex.split(asked.more))
     yield from ("#SBATCH --requeue", "#SBATCH --open-mode=append")
 
 
+def _directive(option: str) -> str:
+    """sbatch reads quotes as a shell does."""
+    return f"#SBATCH {shlex.quote(option)}"
+
+
+def _literal(folder: Path) -> str:
+    """What begins with % is replaced in names of logs."""
+    return str(folder).replace("%", "%%")
+
+
 def _shell(lines: Sequence[str], setup: str, work: str) -> str:
+    """What stands in a comment must stay in it: a name with a line break would be run."""
+    if broken := next((line for line in lines if not line.isprintable()), None):
+        raise RunError(f"A batch script cannot hold a name that is not printed on one line: {broken!r}. Rename it.")
     return "\n".join(["#!/bin/bash", *lines, "", *([setup, ""] if setup else []), work, ""])
 
 

@@ -223,7 +223,10 @@ def record_choices(plan: Plan) -> None:
 @contextlib.contextmanager
 def in_charge(plan: Layout) -> Iterator[None]:
     """Others see that somebody looks after the study. A second command on it may help, and is not seen."""
-    plan.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{plan.folder} cannot be made: {error.strerror}. Choose another folder with --runs.") from error
     with contextlib.ExitStack() as held:
         with contextlib.suppress(RunError):
             held.enter_context(locked(plan.folder, wait=False))
