@@ -87,6 +87,24 @@ def test_arms_among_themselves_are_said_to_differ_and_by_how_much_the_best_leads
     assert one.outcome == "undecided" and "are not shown to differ in accuracy" in one.sentence
 
 
+def test_what_two_names_ask_of_the_same_runs_is_one_comparison_that_loses_nothing() -> None:
+    """An ablation's middle point is the arm itself: whichever stands first, margin, test and being primary are kept."""
+    plain = Hypothesis(treatment="kd")
+    asked = Hypothesis.model_validate({"treatment": "weights", "margin": 0.5, "primary": True, "test": "welch"})
+    wide = Hypothesis.model_validate({"treatment": "weights", "margin": 2.0})
+    cells = [
+        Cell.model_construct(key=arm, label=arm, arm=arm, pair=None, values={}) for arm in ("alone", "kd", "weights")
+    ]
+    rows, read = [], {"final": {"accuracy": 70.0}}
+    for cell in cells:
+        same = "alone" if cell.arm == "alone" else "kd"
+        for seed in (0, 1):
+            rows.append(RunRow.model_construct(id=f"{same}-{seed}", role="report", cell=cell.key, seed=seed, test=read))
+    for order in ((plain, asked, wide), (wide, asked, plain)):
+        (one,) = family([each.model_copy(update={"control": "alone"}) for each in order], cells, rows)
+        assert (one.primary, one.hypothesis.margin, one.hypothesis.test) == (True, 0.5, "welch")
+
+
 def test_the_lead_that_chance_gives_is_one_figure_on_the_page() -> None:
     """In the answer, under the drawing of the varied values and among what weakens the claim."""
     cells, judge, given, members = found(

@@ -80,9 +80,10 @@ def family(asked: Sequence[Hypothesis], cells: Sequence[Cell], rows: Sequence[Ru
 
 
 def _one_of(first: Member, again: Member) -> Member:
-    """What was asked twice keeps the margin, and is primary if it was once."""
-    margin = first.hypothesis.margin or again.hypothesis.margin
-    hypothesis = first.hypothesis.model_copy(update={"margin": margin})
+    """What was asked twice, under two names for the same runs, keeps the narrower margin, and is primary if it was once."""
+    margins = [one.hypothesis.margin for one in (first, again) if one.hypothesis.margin is not None]
+    test = first.hypothesis.test or again.hypothesis.test
+    hypothesis = first.hypothesis.model_copy(update={"margin": min(margins, default=None), "test": test})
     return replace(first, hypothesis=hypothesis, primary=first.primary or again.primary)
 
 
