@@ -133,6 +133,12 @@ class OptimConfig(Described):
         return self
 
 
+OfEpoch = Annotated[Literal["final", "best"], Field(description="of a run: last epoch, or best on held-out images")]
+Normalisation = Annotated[
+    tuple[float, float, float] | None, Field(description="normalisation that a weights file expects")
+]
+
+
 class TeacherConfig(Described):
     """Who teaches: a finished run, or a file of weights with the name of its network."""
 
@@ -140,15 +146,9 @@ class TeacherConfig(Described):
         description="a run (id, beginning of an id, or folder), a weights file, hub:USER/NAME@REVISION, or timm:NAME with its weights"
     )
     model: ModelConfig | None = Field(default=None, description="network of a weights file")
-    weights: Literal["final", "best"] = Field(
-        default="final", description="of a run: last epoch, or best on held-out images"
-    )
-    mean: tuple[float, float, float] | None = Field(
-        default=None, description="normalisation that a weights file expects"
-    )
-    std: tuple[float, float, float] | None = Field(
-        default=None, description="normalisation that a weights file expects"
-    )
+    weights: OfEpoch = "final"
+    mean: Normalisation = None
+    std: Normalisation = None
 
     @model_validator(mode="before")
     @classmethod

@@ -34,7 +34,5 @@ from protege.stats.seeds import (
     Interval,
     Summary,
     effect,
-    equivalence,
-    holm,
     summary,
 )

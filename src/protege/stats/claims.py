@@ -9,7 +9,6 @@ from typing import Literal
 
 from scipy import special
 
-from protege.errors import ConfigError
 from protege.stats.families import LEVEL, Tested
 from protege.stats.power import smallest_visible
 from protege.stats.seeds import Comparison, Effect, Equivalence, Interval
@@ -29,40 +28,17 @@ class Verdict:
         return f"<p>{escape(self.sentence)}</p>"
 
 
-def verdict(
-    effect: Effect,
-    *,
-    adjusted_p: float | None = None,
-    comparisons: int = 1,
-    equivalence: Equivalence | None = None,
-    level: float = 0.05,
-    unit: str = "points",
-    names: tuple[str, str] = ("The treatment", "the control"),
-) -> Verdict:
-    """What the named test allows to be said of treatment and control, and no more.
-
-    Of one comparison among several, give the p that `holm` adjusted over all of them, and their number. Numbers are
-    printed as they are and `unit` only names them: compare percentages, as fractions of 1 are not points.
-    """
+def verdict(effect: Effect, names: tuple[str, str] = ("The treatment", "the control")) -> Verdict:
+    """What the named test allows to be said of treatment and control, and no more. Of one comparison alone, in percentages."""
     test = effect.test
     if test is None:
-        return Verdict("untested", _untested(effect, unit, names))
-    if comparisons > 1 and adjusted_p is None:
-        raise ConfigError(f"One of {comparisons} comparisons needs its adjusted p; take it from holm(...) of them all.")
-    final_p = test.p if adjusted_p is None else adjusted_p
-    correction = "" if adjusted_p is None else f"correction for {comparisons} comparisons ({_p(adjusted_p)})"
-    facts, within = _facts(effect, test, unit), _within(equivalence, unit)
-    if final_p < level:
+        return Verdict("untested", _untested(effect, names))
+    facts = _facts(effect, test)
+    if test.p < LEVEL:
         outcome: Outcome = "higher" if test.difference > 0 else "lower"
-        claim = f"{names[0]} is {outcome} than {names[1]}: {facts}"
-        but = within and f"yet by less than matters: {within}"
-        return Verdict(outcome, _sentence(claim, correction and f"also after {correction}", but))
-    if within:
-        return Verdict("equivalent", _sentence(f"{names[0]} is equivalent to {names[1]}: {facts}", within))
+        return Verdict(outcome, _sentence(f"{names[0]} is {outcome} than {names[1]}: {facts}"))
     claim = f"{names[0]} is not shown to differ from {names[1]}: {facts}"
-    fate = "which does not survive" if test.p < level else "and so after"
-    missed = _missed(test, level / comparisons, unit)
-    return Verdict("undecided", _sentence(claim, correction and f"{fate} {correction}", missed))
+    return Verdict("undecided", _sentence(claim, _missed(test)))
 
 
 def figure(value: float, decimals: int, signed: bool = True) -> str:
@@ -118,7 +94,7 @@ def equivalence_in(found: Tested, margin: float | None, size: int) -> Equivalenc
     interval = Interval(difference - reach, difference + reach)
     beyond = interval.low > margin or interval.high < -margin
     outcome = "equivalent" if p < LEVEL else "larger than the margin" if beyond else "undecided"
-    return Equivalence(margin, p, interval, outcome, LEVEL)
+    return Equivalence(margin, p, interval, outcome)
 
 
 def detectable(found: Tested) -> tuple[float, Interval]:
@@ -159,25 +135,25 @@ def _sentence(*parts: str) -> str:
     return ", ".join(part for part in parts if part) + "."
 
 
-def _missed(test: Comparison, level: float, unit: str) -> str:
+def _missed(test: Comparison) -> str:
     """The other half of "not shown": what so many seeds could not have shown."""
-    smallest = smallest_visible(test.standard_error, test.degrees, level=level)
-    if unit == "points" and smallest > 100:
+    smallest = smallest_visible(test.standard_error, test.degrees, level=LEVEL)
+    if smallest > 100:
         return "and with this many seeds, hardly any true difference would be found"
-    size = f"{smallest:.{_decimals(test.standard_error)}f} {unit}"
+    size = f"{smallest:.{_decimals(test.standard_error)}f} points"
     return f"and with this many seeds, true differences below {size} are missed more than once in five times"
 
 
-def _untested(effect: Effect, unit: str, names: tuple[str, str]) -> str:
+def _untested(effect: Effect, names: tuple[str, str]) -> str:
     seeds = effect.treatment.n, effect.control.n
     if min(seeds) < 2:
         why = f"{seeds[0]} and {seeds[1]} seeds cannot tell a difference from chance"
     else:
         why = "the values show no spread to measure chance by; check that seeds change anything"
-    return f"{names[0]} minus {names[1]} is {effect.difference:+.4g} {unit}, untested: {why}."
+    return f"{names[0]} minus {names[1]} is {effect.difference:+.4g} points, untested: {why}."
 
 
-def _facts(effect: Effect, test: Comparison, unit: str) -> str:
+def _facts(effect: Effect, test: Comparison) -> str:
     """ "+0.21 points (95 % interval [+0.04, +0.39], p = 0.022, Welch's t-test, 5 and 5 seeds)" """
     decimals = _decimals(test.standard_error)
     how = (
@@ -186,11 +162,11 @@ def _facts(effect: Effect, test: Comparison, unit: str) -> str:
         else f"Welch's t-test, {effect.treatment.n} and {effect.control.n} seeds"
     )
     interval = f"{100 * effect.confidence:g} % interval {_span(test.interval, decimals)}"
-    return f"{test.difference:+.{decimals}f} {unit} ({interval}, {_p(test.p)}, {how})"
+    return f"{test.difference:+.{decimals}f} points ({interval}, {_p(test.p)}, {how})"
 
 
 def _within(equivalence: Equivalence | None, unit: str) -> str:
-    if equivalence is None or equivalence.outcome != "equivalent" or equivalence.p is None:
+    if equivalence is None or equivalence.outcome != "equivalent":
         return ""
     return f"shown to lie within ±{equivalence.margin:g} {unit} (two one-sided tests, {_p(equivalence.p)})"
 

@@ -33,10 +33,7 @@ def seeds_needed(
     comparisons: int = 1,
     correlation: float | None = None,
 ) -> int:
-    """Seeds per arm that find `effect` with this power. `comparisons` shares the level out (Bonferroni).
-
-    Holm's correction never needs more seeds than that.
-    """
+    """Seeds per arm that find `effect` with this power. `comparisons` shares the level out (Bonferroni)."""
     if effect == 0:
         raise ConfigError(
             "No number of seeds finds an effect of 0; say the smallest difference that would matter to you."

@@ -7,9 +7,9 @@ Everything here speaks of other seeds on the same test images. What other images
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, overload
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,10 +86,9 @@ class Equivalence:
     """
 
     margin: float
-    p: float | None  # the larger of the two one-sided p
-    interval: Interval | None  # of confidence 1 - 2 * level; inside the margin exactly when p < level
-    outcome: Literal["equivalent", "larger than the margin", "undecided", "untested"]
-    level: float
+    p: float  # the larger of the two one-sided p
+    interval: Interval  # inside the margin exactly when p is below the level
+    outcome: Literal["equivalent", "larger than the margin", "undecided"]
 
 
 def summary(values: Sequence[float], confidence: float = 0.95) -> Summary:
@@ -124,49 +123,6 @@ def effect(treatment: Sequence[float], control: Sequence[float], paired: bool, c
         correlation=_correlation(treated, controlled),
         confidence=confidence,
     )
-
-
-def equivalence(
-    treatment: Sequence[float], control: Sequence[float], margin: float, paired: bool, level: float = 0.05
-) -> Equivalence:
-    """Is the difference within +-`margin`? Name the margin, in the unit of the values, before looking at them."""
-    if not margin > 0:
-        raise ConfigError(f"An equivalence margin is a difference too small to matter, above 0; {margin} was given.")
-    test = effect(treatment, control, paired, confidence=1 - 2 * level).test
-    if test is None:
-        return Equivalence(margin, None, None, "untested", level)
-    nearest_edge = (margin - abs(test.difference)) / test.standard_error
-    p = float(special.stdtr(test.degrees, -nearest_edge))
-    if p < level:
-        return Equivalence(margin, p, test.interval, "equivalent", level)
-    beyond = test.interval.low > margin or test.interval.high < -margin
-    return Equivalence(margin, p, test.interval, "larger than the margin" if beyond else "undecided", level)
-
-
-@overload
-def holm(p_values: Sequence[float]) -> list[float]: ...
-@overload
-def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]: ...
-def holm(
-    p_values: Sequence[float] | Mapping[str, float | None],
-) -> list[float] | dict[str, float | None]:
-    """Holm's adjusted p, in the order or under the names given.
-
-    Calling those below 0.05 significant keeps the chance of *any* false alarm in the whole family to 5 %. Give every
-    comparison that was planned: one that could not be made (None) stays None and still counts, so that a failed run
-    never makes the others look better.
-    """
-    if isinstance(p_values, Mapping):
-        adjusted = holm([1.0 if p is None else p for p in p_values.values()])
-        return {name: None if p is None else new for (name, p), new in zip(p_values.items(), adjusted, strict=True)}
-    wrong = [p for p in p_values if not 0 <= p <= 1]
-    if wrong:
-        raise ConfigError(f"p-values lie between 0 and 1, but {wrong[0]} was given.")
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = largest
-    return adjusted
 
 
 def _welch(treated: NDArray[np.float64], controlled: NDArray[np.float64], confidence: float) -> Comparison | None:

@@ -16,7 +16,7 @@ from protege.report.material.looked import OneEach, looked
 from protege.report.material.pictures import pictures
 from protege.report.material.subjects import Subject, subjects
 from protege.report.page.blocks import Picture
-from protege.study.findings import Effect, Findings
+from protege.study.findings import Effect, Findings, Measure
 
 CONFUSED, PICTURED = 8, 6
 Found = TypeVar("Found")
@@ -48,6 +48,15 @@ class Material:
     def known(self) -> dict[str, Subject]:
         """By id."""
         return {one.id: one for one in self.subjects}
+
+    @cached_property
+    def measures(self) -> dict[str, Measure]:
+        """By name; none of a ratio that publications make of accuracies."""
+        return {one.name: one for one in self.findings.measures}
+
+    def measured(self, name: str) -> str:
+        """What a measure is called."""
+        return self.measures[name].label if name in self.measures else name
 
     def hardware(self, shown: Iterable[Subject]) -> str:
         """For a caption; nothing where the whole page has one, which its head names."""

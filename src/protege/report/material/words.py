@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, TypeVar
 
 from protege.report.material.subjects import Subject
 from protege.report.page.table import Column, Kind, Value, estimate, said
-from protege.study.findings import Findings, Measure, NetworkFacts, Summary, Which
+from protege.study.findings import Measure, NetworkFacts, Summary, Which
 
 Of = TypeVar("Of")
 
@@ -43,10 +43,9 @@ def decimals(measure: Measure | None) -> int:
 
 
 def by_unit(
-    findings: Findings, those: Iterable[Of], measure_of: Callable[[Of], str]
+    known: Mapping[str, Measure], those: Iterable[Of], measure_of: Callable[[Of], str]
 ) -> list[tuple[str, str, int, list[Of]]]:
     """Differences that one column may hold: what is added to the table's name (nothing for points), unit, decimals, and they."""
-    known = {measure.name: measure for measure in findings.measures}
     groups: dict[str, list[Of]] = {}
     for one in those:
         measure = known.get(measure_of(one))

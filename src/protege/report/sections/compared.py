@@ -24,9 +24,9 @@ def compared(effects: Iterable[Effect], material: Material) -> list[Subject]:
     return [one for one in material.subjects if one.id in wanted]
 
 
-def treatment_of(effect: Effect, material: Material) -> str:
-    found = material.known.get(f"cell/{effect.treatment}")
-    return found.label if found else effect.treatment
+def label_of(key: str, material: Material) -> str:
+    found = material.known.get(f"cell/{key}")
+    return found.label if found else key
 
 
 def control_of(effect: Effect, material: Material) -> str:
@@ -58,13 +58,11 @@ def besides(material: Material) -> tuple[Table, ...]:
 
 def _contrasts(material: Material) -> list[Table]:
     """Differences of differences, and whether several arms differ at all."""
-    groups = by_unit(material.findings, material.findings.contrasts, lambda one: one.measure)
+    groups = by_unit(material.measures, material.findings.contrasts, lambda one: one.measure)
     return [_of_several(material, f"contrasts{suffix}", unit, places, those) for suffix, unit, places, those in groups]
 
 
 def _of_several(material: Material, name: str, unit: str, places: int, contrasts: Sequence[Contrast]) -> Table:
-    measures = {measure.name: measure for measure in material.findings.measures}
-
     def ends(one: Contrast) -> Range | None:
         return interval(one.claims[0].simultaneous) if one.claims else None
 
@@ -74,7 +72,7 @@ def _of_several(material: Material, name: str, unit: str, places: int, contrasts
         contrasts,
         [
             ("compared", lambda one: one.label),
-            ("measure", lambda one: measures[one.measure].label if one.measure in measures else one.measure),
+            ("measure", lambda one: material.measured(one.measure)),
             (Column("difference", "number", places, signed=True), lambda one: one.difference),
             (Column("95 % interval", "range", places, signed=True), ends),
             (Column("F", "number"), lambda one: one.f),
@@ -90,7 +88,7 @@ def _of_several(material: Material, name: str, unit: str, places: int, contrasts
                     one.outcome, one.outcome
                 ),
             ),
-            ("best", lambda one: found.label if (found := material.known.get(f"cell/{one.best}")) else one.best),
+            ("best", lambda one: label_of(one.best, material) if one.best else None),
             (Column("leads their mean by", "number", places), lambda one: one.lead),
             (Column("by chance", "number", places), lambda one: one.lead_by_chance),
             (Column("by chance once in twenty", "number", places), lambda one: one.lead_in_twenty),
@@ -102,17 +100,13 @@ def _of_several(material: Material, name: str, unit: str, places: int, contrasts
 
 def _recoveries(material: Material) -> Table:
     """Gains as publications state them."""
-
-    def named(key: str) -> str:
-        return found.label if (found := material.known.get(f"cell/{key}")) else key
-
     return table_of(
         "recoveries",
         "What the gain amounts to",
         material.findings.recoveries,
         [
-            ("student", lambda one: named(one.cell)),
-            ("alone", lambda one: named(one.control)),
+            ("student", lambda one: label_of(one.cell, material)),
+            ("alone", lambda one: label_of(one.control, material)),
             ("teacher", lambda one: one.teacher),
             (Column("gap recovered %", "number"), lambda one: one.gap_recovered),
             (Column("errors removed %", "number", signed=True), lambda one: one.error_reduction),
@@ -129,20 +123,19 @@ def _recoveries(material: Material) -> Table:
 def _populations(material: Material) -> list[Table]:
     """Each difference for each population that it may be claimed for: points, and units of likelihoods or divergences."""
     claims = [(one, claim) for one in material.findings.effects for claim in one.claims]
-    groups = by_unit(material.findings, claims, lambda one: one[0].measure)
+    groups = by_unit(material.measures, claims, lambda one: one[0].measure)
     return [_of_whom(material, f"populations{suffix}", unit, places, those) for suffix, unit, places, those in groups]
 
 
 def _of_whom(material: Material, name: str, unit: str, places: int, claims: Sequence[tuple[Effect, Claim]]) -> Table:
-    labels = {measure.name: measure.label for measure in material.findings.measures}
     return table_of(
         name,
         "Of whom it may be said" + (f", in {unit}" if unit != "points" else ""),
         claims,
         [
-            ("treatment", lambda one: treatment_of(one[0], material)),
+            ("treatment", lambda one: label_of(one[0].treatment, material)),
             ("control", lambda one: control_of(one[0], material)),
-            ("measure", lambda one: labels.get(one[0].measure, one[0].measure)),
+            ("measure", lambda one: material.measured(one[0].measure)),
             ("over other", lambda one: one[1].over),
             (Column("difference", "number", places, signed=True), lambda one: one[0].difference),
             (Column("95 %, this one alone", "range", places, signed=True), lambda one: interval(one[1].interval)),
@@ -165,7 +158,7 @@ def _over_images(material: Material) -> Table:
         "What other test images would say",
         [(effect, effect.bootstrap) for effect in material.findings.effects if effect.bootstrap],
         [
-            ("treatment", lambda one: treatment_of(one[0], material)),
+            ("treatment", lambda one: label_of(one[0].treatment, material)),
             ("control", lambda one: control_of(one[0], material)),
             (Column("difference", "number", signed=True), lambda one: one[0].difference),
             (Column("other images, 95 %", "range", signed=True), lambda one: interval(one[1].over_images)),
@@ -192,7 +185,7 @@ def _seed_by_seed(material: Material) -> Table:
         "Seed by seed on the same images",
         tests,
         [
-            ("treatment", lambda one: treatment_of(one[0], material)),
+            ("treatment", lambda one: label_of(one[0].treatment, material)),
             ("control", lambda one: control_of(one[0], material)),
             (Column("seed", "count"), lambda one: one[1].seed),
             (Column("only the treatment is right", "count"), lambda one: one[1].only_treatment),

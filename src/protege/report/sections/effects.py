@@ -9,7 +9,7 @@ from protege.report.material import Material
 from protege.report.material.words import by_unit, decimals
 from protege.report.page.blocks import Block, Bullets, Figures, Section
 from protege.report.page.table import Column, Table, interval, said, table_of
-from protege.report.sections.compared import besides, compared, control_of, dress, short_of, treatment_of
+from protege.report.sections.compared import besides, compared, control_of, dress, label_of, short_of
 from protege.study.findings import Effect, Findings, Interval, Measure
 from protege.study.findings.record import Contrast
 
@@ -57,18 +57,17 @@ def also(findings: Findings) -> list[str]:
 
 def forest_figure(material: Material, effects: Sequence[Effect], contrasts: Sequence[Contrast] = ()) -> Figures:
     """One drawing a measure, for points and nats have no common axis; and one for differences of differences."""
-    measures = {measure.name: measure for measure in material.findings.measures}
     drawn, asked = [], [one for one in contrasts if one.difference is not None]
     for name in dict.fromkeys(one.measure for one in asked):
-        measure, those = measures.get(name), [one for one in asked if one.measure == name]
-        axis = f"difference of two differences in {measure.label if measure else name}, {_unit(measure)}"
+        measure, those = material.measures.get(name), [one for one in asked if one.measure == name]
+        axis = f"difference of two differences in {material.measured(name)}, {_unit(measure)}"
         drawn.append(forest([_contrast_row(material, one, decimals(measure)) for one in those], axis, axis))
     for name in dict.fromkeys(effect.measure for effect in effects if effect.difference is not None):
         those = [effect for effect in effects if effect.measure == name]
         controls = {control_of(effect, material) for effect in those}
         control = next(iter(controls)) if len(controls) == 1 else "control"
-        measure = measures.get(name)
-        axis = f"{measure.label if measure else name} minus that of {control}, {_unit(measure)}"
+        measure = material.measures.get(name)
+        axis = f"{material.measured(name)} minus that of {control}, {_unit(measure)}"
         drawn.append(forest(_rows(material, those, decimals(measure), alike=len(controls) == 1), axis, axis))
     margins = any(effect.equivalence for effect in effects)
     corrected = max((one.family for one in (*effects, *asked)), default=1) > 1
@@ -149,7 +148,7 @@ def _row_name(effect: Effect, material: Material, several: bool, alike: bool) ->
     """`kd - alone, R34 -> R18`; across pairs each end says its own."""
     treatment, control = short_of(effect.treatment, material), control_of(effect, material)
     if control != short_of(effect.control, material):
-        return f"{treatment_of(effect, material)} - {control}"
+        return f"{label_of(effect.treatment, material)} - {control}"
     named = treatment if alike else f"{treatment} - {control}"
     return f"{named}, {effect.pair}" if several and effect.pair else named
 
@@ -171,20 +170,19 @@ def _figures(difference: float | None, shown: Interval | None, places: int) -> s
 
 def _over_seeds(material: Material) -> list[Table]:
     """A table for differences in points, and one for each other unit."""
-    groups = by_unit(material.findings, material.findings.effects, lambda one: one.measure)
+    groups = by_unit(material.measures, material.findings.effects, lambda one: one.measure)
     return [_table(material, f"effects{suffix}", unit, places, those) for suffix, unit, places, those in groups]
 
 
 def _table(material: Material, name: str, unit: str, places: int, effects: Sequence[Effect]) -> Table:
-    labels = {measure.name: measure.label for measure in material.findings.measures}
     return table_of(
         name,
         f"Differences in {unit}, treatment minus control",
         effects,
         [
-            ("treatment", lambda one: treatment_of(one, material)),
+            ("treatment", lambda one: label_of(one.treatment, material)),
             ("control", lambda one: control_of(one, material)),
-            ("measure", lambda one: labels.get(one.measure, one.measure)),
+            ("measure", lambda one: material.measured(one.measure)),
             (Column("difference", "number", places, signed=True), lambda one: one.difference),
             (Column("95 % interval", "range", places, signed=True), lambda one: interval(_interval(one))),
             (Column("seeds", "count"), lambda one: len(one.seeds) or None),

@@ -8,7 +8,7 @@ from protege.report.material import Material
 from protege.report.material.words import IMAGES, SPREAD, by_unit
 from protege.report.page.blocks import Block, Bullets, Section, Words
 from protege.report.page.table import Column, Dress, Estimate, Table, interval, table_of
-from protege.study.findings import Findings, PublishedRow
+from protege.study.findings import PublishedRow
 
 DIFFERENCES = ", and of a difference that of the differences of same seeds"
 
@@ -30,16 +30,16 @@ def published(material: Material) -> Section | None:
                 "so they are not expected to agree."
             )
         )
-    for suffix, unit, places, those in by_unit(findings, findings.published, lambda one: one.measure):
-        blocks.append(_table(findings, f"published{suffix}", unit, places, those))
+    for suffix, unit, places, those in by_unit(material.measures, findings.published, lambda one: one.measure):
+        blocks.append(_table(material, f"published{suffix}", unit, places, those))
     if findings.notes:
         form = ", in the full form" if findings.scale == "reduced" else ""
         blocks += [Words(f"What differs from the publication{form}:"), Bullets(findings.notes)]
     return Section("published", "Published against measured", blocks)
 
 
-def _table(findings: Findings, name: str, unit: str, places: int, those: Sequence[PublishedRow]) -> Table:
-    labels = {measure.name: measure.label for measure in findings.measures}
+def _table(material: Material, name: str, unit: str, places: int, those: Sequence[PublishedRow]) -> Table:
+    findings = material.findings
     machines = (one.processor if one.device == "cpu" else one.device for one in findings.hardware)
     hardware = ", ".join(dict.fromkeys(machines))
     return table_of(
@@ -48,7 +48,7 @@ def _table(findings: Findings, name: str, unit: str, places: int, those: Sequenc
         those,
         [
             ("figure", lambda one: one.label),
-            ("measure", lambda one: labels.get(one.measure, one.measure)),
+            ("measure", lambda one: material.measured(one.measure)),
             ("images", lambda one: IMAGES[one.split]),
             (Column("published", "number", places), lambda one: one.published),
             (Column("published sd", "number", places), lambda one: one.published_sd),

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from protege.errors import quoted, suggest
-from protege.runs.config import Described, Description
+from protege.runs.config import Described, Description, Normalisation, OfEpoch
 from protege.study.question.fields import RUN_FIELDS, aliased, fields_and_rest, merge_fields
 from protege.study.question.measures import MEASURES, RATIOS
 from protege.study.question.search import FIXED, Axis, Search
@@ -160,15 +160,9 @@ class Teacher(Described):
     source: tuple[str, ...] = Field(
         default=(), alias="from", description="runs or weights files to take instead of training; one for each seed"
     )
-    weights: Literal["final", "best"] = Field(
-        default="final", description="of a run: last epoch, or best on held-out images"
-    )
-    mean: tuple[float, float, float] | None = Field(
-        default=None, description="normalisation that a weights file expects"
-    )
-    std: tuple[float, float, float] | None = Field(
-        default=None, description="normalisation that a weights file expects"
-    )
+    weights: OfEpoch = "final"
+    mean: Normalisation = None
+    std: Normalisation = None
     seeds: Annotated[tuple[int, ...], _seeds_from(0)] = Field(
         default=(0,), min_length=1, description="of the teachers to train"
     )
