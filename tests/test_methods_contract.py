@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from protege.errors import ShapeMismatch
 from protege.methods import METHODS, Batch, Method, parse_method
+from protege.methods.catalogue import card
 
 REMEMBERS = {"crd"}  # methods with a memory bank: what they say of a batch depends on the batches before
 every_method = pytest.mark.parametrize("name", METHODS)
@@ -44,7 +45,7 @@ def numbers(terms: dict[str, Tensor]) -> dict[str, float]:
 @every_method
 def test_it_says_where_it_comes_from(name: str) -> None:
     kind = METHODS[name]
-    assert kind.paper and kind.formula and kind.source and kind.family and kind.adds
+    assert card(name)["paper"] and kind.formula and kind.source and kind.family and kind.adds
     assert kind.model_fields["name"].default == name
     assert kind.__doc__ and kind.__doc__ != Method.__doc__
     undescribed = [field for field, info in kind.model_fields.items() if field != "name" and not info.description]

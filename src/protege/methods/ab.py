@@ -16,9 +16,6 @@ class AB(Method):
 
     reads: ClassVar[tuple[str, ...]] = ("preactivations",)
     family: ClassVar[str] = "features"
-    paper: ClassVar[str] = (
-        "Heo et al. 2019, Distillation of Activation Boundaries Formed by Hidden Neurons. arXiv:1811.03233"
-    )
     formula: ClassVar[str] = (
         "first boundary_weight * sum over stages of 2^-(stages deeper) * [(F_s + margin)^2 where F_t <= 0 and "
         "F_s > -margin, (F_s - margin)^2 where F_t > 0 and F_s <= margin] / B; then ce_weight * CE(labels)"

@@ -16,7 +16,6 @@ class AT(Method):
 
     reads: ClassVar[tuple[str, ...]] = ("stages",)
     family: ClassVar[str] = "features"
-    paper: ClassVar[str] = "Zagoruyko, Komodakis 2017, Paying More Attention to Attention. arXiv:1612.03928"
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + attention_weight * sum over stages of mean((A_s - A_t)^2), A = unit(mean_c |F|^power)"
     )

@@ -99,7 +99,7 @@ class Method(Fields):
     reads: ClassVar[tuple[str, ...]] = ("logits",)
     needs_teacher: ClassVar[bool] = True
     family: ClassVar[str] = ""  # logits, features, relations, uncertainty, many, none
-    paper: ClassVar[str] = ""  # authors year, title. arXiv id
+    paper: ClassVar[str] = ""  # authors year, title. arXiv id; else what its file begins with
     formula: ClassVar[str] = ""  # in words and symbols, one or two lines
     source: ClassVar[str] = ""  # where the defaults come from
     adds: ClassVar[str] = "nothing"  # to the student that is deployed

@@ -1,4 +1,4 @@
-"""Zhang, Song, Gao, Chen, Bao, Ma 2019, Be Your Own Teacher. arXiv:1905.08094."""
+"""Zhang et al. 2019, Be Your Own Teacher. arXiv:1905.08094."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ class BYOT(Method):
     reads: ClassVar[tuple[str, ...]] = ("logits", "stages", "pooled")
     needs_teacher: ClassVar[bool] = False
     family: ClassVar[str] = "none"
-    paper: ClassVar[str] = "Zhang et al. 2019, Be Your Own Teacher. arXiv:1905.08094"
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + sum over exits of exits_weight * CE(labels) + kd_weight * T^2 * KL(deepest || exit) "
         "at T + feature_weight * |exit's feature - deepest's|^2, the deepest held fixed"

@@ -7,6 +7,7 @@ student, and how many numbers are remembered.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
@@ -101,6 +102,11 @@ def cards() -> list[Card]:
     return [card(name) for name in METHODS]
 
 
+def _above(method: type[Method]) -> str:
+    """The paper, as the file of a method begins with it."""
+    return _one_line((sys.modules[method.__module__].__doc__ or "").partition("\n\n")[0]).removesuffix(".")
+
+
 def card(name: str) -> Card:
     """One method; of one from outside, `my_method.py:Mine`, all that its declaration says."""
     method = resolve(name)
@@ -111,7 +117,7 @@ def card(name: str) -> Card:
         "summary": _one_line(summary),
         "details": _one_line(details),
         "family": method.family,
-        "paper": method.paper,
+        "paper": method.paper or (_above(method) if own else ""),
         "formula": method.formula,
         "source": method.source,
         "reads": list(method.reads),

@@ -18,7 +18,6 @@ class CATKD(Method):
 
     reads: ClassVar[tuple[str, ...]] = ("stages", "classifier")
     family: ClassVar[str] = "features"
-    paper: ClassVar[str] = "Guo et al. 2023, Class Attention Transfer Based Knowledge Distillation. arXiv:2304.12777"
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + attention_weight * MSE(CAM_s, CAM_t), CAM = classifier weights on the last map, "
         "averaged to resolution^2 places"

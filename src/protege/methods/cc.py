@@ -19,7 +19,6 @@ class CC(Method):
 
     reads: ClassVar[tuple[str, ...]] = ("pooled",)
     family: ClassVar[str] = "relations"
-    paper: ClassVar[str] = "Peng et al. 2019, Correlation Congruence for Knowledge Distillation. arXiv:1904.01802"
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + correlation_weight * C; kernel: C = mean((K_s - K_t)^2), K a Gaussian kernel as its "
         "Taylor series up to the power order; neighbours: C = mean_b sum_d |e_s - e_t|_b |e_s - e_t|_{b+1} on learnt embeddings e"

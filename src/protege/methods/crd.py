@@ -17,7 +17,6 @@ class CRD(Method):
 
     reads: ClassVar[tuple[str, ...]] = ("pooled",)
     family: ClassVar[str] = "relations"
-    paper: ClassVar[str] = "Tian et al. 2020, Contrastive Representation Distillation. arXiv:1910.10699"
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + contrast_weight * both directions of -mean over images of "
         "[log(h+ / (h+ + K/N)) + sum over K negatives of log((K/N) / (h- + K/N))]; "

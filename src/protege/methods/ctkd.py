@@ -1,4 +1,4 @@
-"""Li, Li, Yang, Zhao, Song, Luo, Li, Yang 2023, Curriculum Temperature for Knowledge Distillation. arXiv:2211.16231."""
+"""Li et al. 2023, Curriculum Temperature for Knowledge Distillation. arXiv:2211.16231."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ class CTKD(Method):
     """
 
     family: ClassVar[str] = "logits"
-    paper: ClassVar[str] = "Li et al. 2023, Curriculum Temperature for Knowledge Distillation. arXiv:2211.16231"
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + kd_weight * T^2 * KL(teacher at T || student at T); "
         "T = lowest + (highest - lowest) * sigmoid(raw), and raw ascends the loss at a strength that grows by a cosine"

@@ -1,4 +1,4 @@
-"""Huang, You, Wang, Qian, Xu 2022, Knowledge Distillation from A Stronger Teacher. arXiv:2205.10536."""
+"""Huang et al. 2022, Knowledge Distillation from A Stronger Teacher. arXiv:2205.10536."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ class DIST(Method):
     """
 
     family: ClassVar[str] = "logits"
-    paper: ClassVar[str] = "Huang et al. 2022, Knowledge Distillation from A Stronger Teacher. arXiv:2205.10536"
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + T^2 * (inter_weight * mean over examples of (1 - r) + intra_weight * mean "
         "over classes of (1 - r)), r Pearson's correlation of the probabilities at T"

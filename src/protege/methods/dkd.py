@@ -1,4 +1,4 @@
-"""Zhao, Cui, Song, Qiu, Liang 2022, Decoupled Knowledge Distillation. arXiv:2203.08679."""
+"""Zhao et al. 2022, Decoupled Knowledge Distillation. arXiv:2203.08679."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ class DKD(Method):
     """
 
     family: ClassVar[str] = "logits"
-    paper: ClassVar[str] = "Zhao et al. 2022, Decoupled Knowledge Distillation. arXiv:2203.08679"
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + w * T^2 * (target_weight * KL([t_y, 1 - t_y] || [s_y, 1 - s_y]) + others_weight * "
         "KL(t' || s')), t and s the probabilities at T, y the right class, t' and s' without it and normalised anew; "

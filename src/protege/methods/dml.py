@@ -1,4 +1,4 @@
-"""Zhang, Xiang, Hospedales, Lu 2018, Deep Mutual Learning. arXiv:1706.00384."""
+"""Zhang et al. 2018, Deep Mutual Learning. arXiv:1706.00384."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ class DML(Method):
 
     needs_teacher: ClassVar[bool] = False
     family: ClassVar[str] = "none"
-    paper: ClassVar[str] = "Zhang et al. 2018, Deep Mutual Learning. arXiv:1706.00384"
     formula: ClassVar[str] = (
         "sum over students i of ce_weight * CE(labels) + kd_weight * mean over others j of T^2 * KL(j || i), j fixed"
     )

@@ -1,4 +1,4 @@
-"""Yasar 2026, the capacity gap in distilling ResNets on CIFAR-10 (Feature-KD over all stages). arXiv:2605.31191."""
+"""Yasar 2026, capacity gap and Feature-KD on CIFAR-10. arXiv:2605.31191."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ class Feature(Method):
 
     reads: ClassVar[tuple[str, ...]] = ("stages",)
     family: ClassVar[str] = "features"
-    paper: ClassVar[str] = "Yasar 2026, capacity gap and Feature-KD on CIFAR-10. arXiv:2605.31191"
     formula: ClassVar[str] = (
         "(1 - kd_weight) * CE(labels) + kd_weight * [mean over stages of MSE(P F_s, F_t) "
         "+ cosine_weight * mean over stages of (1 - cos(pooled P F_s, pooled F_t))]"

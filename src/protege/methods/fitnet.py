@@ -16,7 +16,6 @@ class FitNet(Method):
 
     reads: ClassVar[tuple[str, ...]] = ("stages",)
     family: ClassVar[str] = "features"
-    paper: ClassVar[str] = "Romero et al. 2015, FitNets: Hints for Thin Deep Nets. arXiv:1412.6550"
     formula: ClassVar[str] = "ce_weight * CE(labels) + hint_weight * MSE(regressor(F_s), F_t) at one stage"
     source: ClassVar[str] = (
         "hint at stage 2, weight 100, both terms at once: the CIFAR-100 comparison of CRD (2019); "

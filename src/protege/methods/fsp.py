@@ -22,7 +22,6 @@ class FSP(Method):
 
     reads: ClassVar[tuple[str, ...]] = ("stages",)
     family: ClassVar[str] = "relations"
-    paper: ClassVar[str] = "Yim et al. 2017, A Gift from Knowledge Distillation. CVPR 2017"
     formula: ClassVar[str] = (
         "first flow_weight * sum over neighbouring stages of mean((G_s - G_t)^2), G = F_i F_{i+1}^T / places; "
         "then ce_weight * CE(labels)"

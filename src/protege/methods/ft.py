@@ -19,9 +19,6 @@ class FT(Method):
 
     reads: ClassVar[tuple[str, ...]] = ("stages",)
     family: ClassVar[str] = "features"
-    paper: ClassVar[str] = (
-        "Kim et al. 2018, Paraphrasing Complex Network: Network Compression via Factor Transfer. arXiv:1802.04977"
-    )
     formula: ClassVar[str] = (
         "ce_weight * CE(labels), and first MSE(decoder(encoder(F_t)), F_t), then factor_weight * "
         "mean |unit(translator(F_s)) - unit(encoder(F_t))|"

@@ -1,4 +1,4 @@
-"""Hinton, Vinyals, Dean 2015, Distilling the Knowledge in a Neural Network. arXiv:1503.02531."""
+"""Hinton et al. 2015, Distilling the Knowledge in a Neural Network. arXiv:1503.02531."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ class KD(Method):
     """
 
     family: ClassVar[str] = "logits"
-    paper: ClassVar[str] = "Hinton et al. 2015, Distilling the Knowledge in a Neural Network. arXiv:1503.02531"
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + kd_weight * D; D of forward: T^2 * KL(t || s), reverse: T^2 * KL(s || t), js: "
         "T^2 * (KL(t || m) + KL(s || m)) / 2 with m = (t + s) / 2, t and s the probabilities at T; logits: mean over classes "

@@ -1,4 +1,4 @@
-"""Sun, Ren, Li, Wang, Cao 2024, Logit Standardization in Knowledge Distillation. arXiv:2403.01427."""
+"""Sun et al. 2024, Logit Standardization in Knowledge Distillation. arXiv:2403.01427."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ class LS(Method):
     """Match the teacher's logits up to shift and scale, so that a small student need not copy their size."""
 
     family: ClassVar[str] = "logits"
-    paper: ClassVar[str] = "Sun et al. 2024, Logit Standardization in Knowledge Distillation. arXiv:2403.01427"
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + kd_weight * T^2 * KL(z(teacher) at T || z(student) at T), z = (x - mean) / std"
     )

@@ -1,7 +1,5 @@
-"""Hossain, Elahi, Ramasinghe, Cheraghian, Rahman, Mohammed, Rahman 2025, LumiNet: Perception-Driven Knowledge Distillation.
-
-arXiv:2310.03669.
-"""
+"""Hossain et al. 2025, LumiNet: Perception-Driven Knowledge Distillation via Statistical Logit Calibration.
+arXiv:2310.03669."""
 
 from __future__ import annotations
 
@@ -24,10 +22,6 @@ class LumiNet(Method):
     """
 
     family: ClassVar[str] = "logits"
-    paper: ClassVar[str] = (
-        "Hossain et al. 2025, LumiNet: Perception-Driven Knowledge Distillation via Statistical Logit Calibration. "
-        "arXiv:2310.03669"
-    )
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + w * kd_weight * KL(p(teacher) at T || p(student) at T), "
         "p = (x - mean) / sqrt(variance + 1e-5) of each class over the batch; w = min(1, epoch / warmup_epochs), epochs from 1"

@@ -1,4 +1,4 @@
-"""Jin, Wang, Lin 2023, Multi-Level Logit Distillation. CVPR 2023, pages 24276-24285."""
+"""Jin et al. 2023, Multi-Level Logit Distillation. CVPR 2023."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ class MLKD(Method):
     """
 
     family: ClassVar[str] = "logits"
-    paper: ClassVar[str] = "Jin et al. 2023, Multi-Level Logit Distillation. CVPR 2023"
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + sum over T of (instance_weight * T^2 * KL + class_weight * |P't P - S't S|^2 / C "
         "+ batch_weight * |P P't - S S't|^2 / B), P and S the probabilities [B, C] at T"

@@ -1,7 +1,4 @@
-"""Yang, Zeng, Li, Zhang, Yuan, Li 2023, From Knowledge Distillation to Self-Knowledge Distillation.
-
-arXiv:2303.13005.
-"""
+"""Yang et al. 2023, From Knowledge Distillation to Self-Knowledge Distillation. arXiv:2303.13005."""
 
 from __future__ import annotations
 
@@ -29,9 +26,6 @@ class NKD(Method):
     """
 
     family: ClassVar[str] = "logits"
-    paper: ClassVar[str] = (
-        "Yang et al. 2023, From Knowledge Distillation to Self-Knowledge Distillation. arXiv:2303.13005"
-    )
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) - target_weight * t_y log s_y - others_weight * T^2 * sum over the wrong of t' log s', "
         "t' and s' at T and without the right class"

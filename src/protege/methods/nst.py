@@ -16,9 +16,6 @@ class NST(Method):
 
     reads: ClassVar[tuple[str, ...]] = ("stages",)
     family: ClassVar[str] = "features"
-    paper: ClassVar[str] = (
-        "Huang, Wang 2017, Like What You Like: Knowledge Distill via Neuron Selectivity Transfer. arXiv:1707.01219"
-    )
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + selectivity_weight * sum over stages of MMD^2 with kernel (x.y)^2 between unit "
         "channel patterns"

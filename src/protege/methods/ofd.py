@@ -16,7 +16,6 @@ class OFD(Method):
 
     reads: ClassVar[tuple[str, ...]] = ("preactivations",)
     family: ClassVar[str] = "features"
-    paper: ClassVar[str] = "Heo et al. 2019, A Comprehensive Overhaul of Feature Distillation. arXiv:1904.01866"
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + feature_weight * sum over stages of 2^-(stages deeper) * sum (r(F_s) - max(F_t, m))^2 "
         "/ B, m = E[F_t | F_t < 0] by channel, and nothing where r(F_s) <= max(F_t, m) <= 0"

@@ -18,9 +18,6 @@ class PKT(Method):
 
     reads: ClassVar[tuple[str, ...]] = ("pooled",)
     family: ClassVar[str] = "relations"
-    paper: ClassVar[str] = (
-        "Passalis, Tefas 2018, Learning Deep Representations with Probabilistic Knowledge Transfer. arXiv:1803.10837"
-    )
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + neighbour_weight * mean_ij P_t log(P_t / P_s), P = (1 + cosine) / 2, its rows summing to 1"
     )

@@ -17,7 +17,6 @@ class ReviewKD(Method):
 
     reads: ClassVar[tuple[str, ...]] = ("stages", "preactivations", "pooled")
     family: ClassVar[str] = "features"
-    paper: ClassVar[str] = "Chen et al. 2021, Distilling Knowledge via Knowledge Review. arXiv:2104.09044"
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + min(1, epoch / warmup_epochs) * review_weight * sum over stages and pooled features of "
         "HCL(fused F_s, F_t); "

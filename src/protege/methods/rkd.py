@@ -16,7 +16,6 @@ class RKD(Method):
 
     reads: ClassVar[tuple[str, ...]] = ("pooled",)
     family: ClassVar[str] = "relations"
-    paper: ClassVar[str] = "Park et al. 2019, Relational Knowledge Distillation. arXiv:1904.05068"
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + distance_weight * smooth L1 of pairwise distances, each by its own mean "
         "+ angle_weight * smooth L1 of the cosines in all triples"

@@ -1,4 +1,4 @@
-"""Sun, Chen, Lyu, Chen, Chen, Wang 2024, Knowledge Distillation with Refined Logits. arXiv:2408.07703."""
+"""Sun et al. 2024, Knowledge Distillation with Refined Logits. arXiv:2408.07703."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ class RLD(Method):
     """
 
     family: ClassVar[str] = "logits"
-    paper: ClassVar[str] = "Sun et al. 2024, Knowledge Distillation with Refined Logits. arXiv:2408.07703"
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + w * (confidence_weight * S^2 * KL([max t, 1 - max t] || [s_y, 1 - s_y]) at S + "
         "others_weight * T^2 * KL(t' || s') at T), y the right class, t' and s' over the classes with teacher's logit "

@@ -1,4 +1,4 @@
-"""Wei, Luo, Luo 2024, Scaled Decoupled Distillation. arXiv:2403.13512."""
+"""Wei et al. 2024, Scaled Decoupled Distillation. arXiv:2403.13512."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ class SDD(Method):
 
     reads: ClassVar[tuple[str, ...]] = ("logits", "stages", "classifier")
     family: ClassVar[str] = "features"
-    paper: ClassVar[str] = "Wei et al. 2024, Scaled Decoupled Distillation. arXiv:2403.13512"
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + kd_weight * mean over regions r of c_r * T^2 * KL(teacher of r at T || student of r at T); "
         "c_r = complementary_weight where the teacher is right of either r or the whole, else 1"

@@ -16,7 +16,6 @@ class SemCKD(Method):
 
     reads: ClassVar[tuple[str, ...]] = ("logits", "stages")
     family: ClassVar[str] = "features"
-    paper: ClassVar[str] = "Chen et al. 2021, Cross-Layer Distillation with Semantic Calibration. arXiv:2012.03236"
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + kd_weight * T^2 * KL + semantic_weight * mean over images and student stages of "
         "sum over teacher stages of attention * MSE(projector(F_s), F_t)"

@@ -16,9 +16,6 @@ class SimKD(Method):
 
     reads: ClassVar[tuple[str, ...]] = ("stages", "classifier")
     family: ClassVar[str] = "features"
-    paper: ClassVar[str] = (
-        "Chen et al. 2022, Knowledge Distillation with the Reused Teacher Classifier. arXiv:2203.14001"
-    )
     formula: ClassVar[str] = (
         "feature_weight * MSE(projector(F_s), F_t) at the last stage; "
         "logits = teacher's classifier(pooled projector(F_s)), on which ce_weight * CE(labels)"

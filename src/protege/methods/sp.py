@@ -16,7 +16,6 @@ class SP(Method):
 
     reads: ClassVar[tuple[str, ...]] = ("stages",)
     family: ClassVar[str] = "relations"
-    paper: ClassVar[str] = "Tung, Mori 2019, Similarity-Preserving Knowledge Distillation. arXiv:1907.09682"
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + similarity_weight * ||G_s - G_t||^2 / B^2, G = rows of F F^T made unit"
     )

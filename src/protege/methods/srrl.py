@@ -16,9 +16,6 @@ class SRRL(Method):
 
     reads: ClassVar[tuple[str, ...]] = ("logits", "pooled", "classifier")
     family: ClassVar[str] = "features"
-    paper: ClassVar[str] = (
-        "Yang et al. 2021, Knowledge Distillation via Softmax Regression Representation Learning. ICLR 2021"
-    )
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + feature_weight * MSE(g(f_s), f_t) + regression_weight * "
         "MSE(teacher's classifier(g(f_s)), z_t)"

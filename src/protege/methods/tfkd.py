@@ -1,7 +1,4 @@
-"""Yuan, Tay, Li, Wang, Feng 2020, Revisiting Knowledge Distillation via Label Smoothing Regularization.
-
-arXiv:1909.11723.
-"""
+"""Yuan et al. 2020, Revisiting Knowledge Distillation via Label Smoothing Regularization. arXiv:1909.11723."""
 
 from __future__ import annotations
 
@@ -23,9 +20,6 @@ class TfKD(Method):
 
     needs_teacher: ClassVar[bool] = False
     family: ClassVar[str] = "none"
-    paper: ClassVar[str] = (
-        "Yuan et al. 2020, Revisiting Knowledge Distillation via Label Smoothing Regularization. arXiv:1909.11723"
-    )
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + kd_weight * T^2 * KL(virtual at T || student at T), "
         "virtual: probability correct on the label, the rest shared alike"

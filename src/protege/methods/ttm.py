@@ -1,4 +1,4 @@
-"""Zheng, Yang 2024, Knowledge Distillation Based on Transformed Teacher Matching. arXiv:2402.11148."""
+"""Zheng and Yang 2024, Knowledge Distillation Based on Transformed Teacher Matching. arXiv:2402.11148."""
 
 from __future__ import annotations
 
@@ -19,9 +19,6 @@ class TTM(Method):
     """
 
     family: ClassVar[str] = "logits"
-    paper: ClassVar[str] = (
-        "Zheng and Yang 2024, Knowledge Distillation Based on Transformed Teacher Matching. arXiv:2402.11148"
-    )
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + kd_weight * KL(teacher^(1/T) normalised || student); "
         "weighted: each KL times the sum over classes of teacher^(1/T)"

@@ -16,9 +16,6 @@ class VID(Method):
 
     reads: ClassVar[tuple[str, ...]] = ("stages",)
     family: ClassVar[str] = "features"
-    paper: ClassVar[str] = (
-        "Ahn et al. 2019, Variational Information Distillation for Knowledge Transfer. arXiv:1904.05835"
-    )
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + information_weight * sum over stages of mean((mu(F_s) - F_t)^2 / var + log var) / 2"
     )

@@ -1,4 +1,5 @@
-"""Zhou et al. 2021, Rethinking Soft Labels for Knowledge Distillation. arXiv:2102.00650."""
+"""Zhou et al. 2021, Rethinking Soft Labels for Knowledge Distillation: A Bias-Variance Tradeoff Perspective.
+arXiv:2102.00650."""
 
 from __future__ import annotations
 
@@ -23,10 +24,6 @@ class WSLD(Method):
     """Listen to the teacher where it knows the label better than the student: bias against variance, image by image."""
 
     family: ClassVar[str] = "logits"
-    paper: ClassVar[str] = (
-        "Zhou et al. 2021, Rethinking Soft Labels for Knowledge Distillation: A Bias-Variance Tradeoff Perspective. "
-        "arXiv:2102.00650"
-    )
     formula: ClassVar[str] = (
         "ce_weight * CE(labels) + kd_weight * T^2 * w * KL(teacher at T || student at T), "
         "w = 1 - exp(-CE(student) / CE(teacher)), held fixed"
