@@ -32,6 +32,7 @@ def main() -> None:
             "XDG_CACHE_HOME": f"{folder}/cache",
             "PROTEGE_CIFAR10_URL": "nowhere",
             "PROTEGE_CIFAR100_URL": "nowhere",
+            "HF_HUB_OFFLINE": "1",
         }
         found = conduct(
             Path(folder), options.seed, options.cases, options.only, time.monotonic() + 60 * options.minutes

@@ -29,7 +29,7 @@ from hostile_world import (
 
 ODD = [
     *WORDS, "\u0663", "\u0661\u0662", "1 ", " 1", "+1", "1e3", "1e-400", "0x1p-2", "-0", "1,2", ",", "1,,2", "1;2", "-h", "-q", "--=x", "---", "--runs", "=", "*", "?", "[", "(", "\\", "a'b", "a\"b", "~root", "~nobody/x",
-    "/", "/root", "/dev/full", "/proc/1/mem", "/proc/self/fd/0", "CON", "x" * 300, "é" * 200, "\ufeff", "\u2028", "\u0000".strip("\0") or ".", ".", "..", "runs", "photos", "photos/cat/0.png", "run.yaml", "study.yaml",
+    "hub:", "hub:a", "hub:a/b", "hub:../x", "hub:a/b@../..", "hub:a/b@" + "x" * 3000, "hub:\x1b[31m/x", "/", "/root", "/dev/full", "/proc/1/mem", "/proc/self/fd/0", "CON", "x" * 300, "é" * 200, "\ufeff", "\u2028", "\u0000".strip("\0") or ".", ".", "..", "runs", "photos", "photos/cat/0.png", "run.yaml", "study.yaml",
 ]  # fmt: skip
 
 
@@ -70,6 +70,7 @@ def verbs(draw: random.Random, world: World) -> Case:
         ["data", value, other], ["data", "cifar10-mini", f"--{draw.choice(['labels', 'heldout-seed', 'split', 'without', 'std', 'mean', 'classes', 'limit', 'heldout'])}", value], ["data", f"{value}.py:read"], ["data", "cifar10-mini", "--data-dir", value], ["methods", value, other],
         ["evaluate", two, "--data", value, *root], ["evaluate", value, "--runs", other], ["report", two, "--data", value, *root], ["report", two, "--out", "run.yaml", *root], ["report", two, "--data-dir", value, *root, "--json"],
         ["remember", "drop", value, other, *root], ["remember", "warm", *TINY, "--teacher", one, "--memory-limit", value, *WHERE, *root], ["remember", "warm", value, *WHERE, *root], ["study", "power", "--sd", value, "--margin", other], ["study", "power", "--sd", "1", "--effect", "0", "--power", value], ["study", "power", value],
+        ["push", two, value, *root], ["push", value, "hub:a/b", *root], ["push", two, "hub:a/b", "--license", value, *root], ["train", *TINY, *WHERE, *root, "--teacher", "hub:a/b@" + value],
         ["--version", value], ["--trust-code", value], ["--install-completion", value], ["--show-completion", value], ["--help", value], [value, other],
     ])  # fmt: skip
     return Case("verb", "", verb)

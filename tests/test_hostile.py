@@ -49,6 +49,7 @@ def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in ("CIFAR10", "CIFAR100"):
         monkeypatch.setenv(f"PROTEGE_{name}_URL", "nowhere")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
 @pytest.mark.parametrize("kind", KINDS)
