@@ -318,6 +318,26 @@ def test_a_1x1_convolution_can_be_the_classifier() -> None:
     torch.testing.assert_close(logits, features["pooled"] @ weight.T + bias)
 
 
+def test_discovery_passes_over_what_runs_twice() -> None:
+    class Again(nn.Module):
+        """Its block is asked twice, as transformers share one."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.block = nn.Conv2d(3, 4, 3, 2, 1), nn.Sequential(nn.Conv2d(4, 4, 3, 1, 1))
+            self.deep, self.head = nn.Conv2d(4, 4, 3, 2, 1), nn.Linear(4, 2)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.head(self.deep(self.block(self.block(self.stem(images)))).mean((2, 3)))
+
+    network = wrap(Again(), image_size=16)
+    _, features = network(torch.zeros(1, 3, 16, 16), ("stages",))
+    assert {name: path for name, path in network.stages.items() if name in features} == {
+        "stage1": "stem",
+        "stage2": "deep",
+    }
+
+
 def test_discovery_passes_over_what_a_later_layer_overwrites() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Conv2d(4, 5, 3), nn.Flatten())
     module.append(nn.Linear(5 * 13 * 13, 2))

@@ -115,6 +115,13 @@ def _append(path: Path, who: int) -> None:
         runs.append_line(path, {"who": who, "count": count, "filler": "x" * 200})
 
 
+def test_a_list_of_numbers_is_a_line_of_its_file(tmp_path: Path) -> None:
+    value = {"rows": [[1, 2], [-3.5, None]], "names": ["a, [", "b"], "no": [], "of": [{"x": [0.1]}]}
+    runs.write_json(tmp_path / "x.json", value)
+    assert json.loads((tmp_path / "x.json").read_text()) == value
+    assert "[-3.5, null]" in (tmp_path / "x.json").read_text()
+
+
 def test_lines_of_several_processes_never_mix(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     context = multiprocessing.get_context("spawn")

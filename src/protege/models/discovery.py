@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -52,7 +53,12 @@ def discover(module: nn.Module, image_size: int | None = None, classifier: str |
     """Stages where the resolution falls (of transformers: evenly spaced blocks), and the layer that makes logits."""
     seen, logits = watch(module, image_size or accepted_size(module))
     classifier = classifier or classifier_path(seen, logits)
-    inner = [one for one in seen if not f"{classifier}.".startswith(f"{one.path}.") and not one.is_overwritten]
+    runs = Counter(one.path for one in seen)  # what runs twice has no one output that could be read
+    inner = [
+        one
+        for one in seen
+        if not f"{classifier}.".startswith(f"{one.path}.") and not one.is_overwritten and runs[one.path] == 1
+    ]
     maps = last_of_each_resolution([one for one in inner if one.output.dim() == 4 and not one.is_pool])
     whole = [one.path for one in maps if one.is_whole]
     lone = [one.path for one in maps]

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from protege.runs.records import CutShort, Header, record_of
 if TYPE_CHECKING:
     from torch import Tensor
 
+NUMBERS = re.compile(r"\[\n\s+([^\[\]{}\"]*?)\n\s*\]")  # a list of nothing else, as it is indented
 Tensors = dict[str, "Tensor"]
 
 
@@ -73,8 +75,10 @@ def _disk_is_full(error: Exception) -> bool:
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Indented, with a list of numbers on a line: a confusion of a thousand classes has a million."""
+    text = NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", json.dumps(value, indent=2, allow_nan=False))
     with whole(path) as partial:
-        partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+        partial.write_text(text + "\n")
 
 
 def read_json(path: Path, kind: Any = dict[str, Any]) -> Any:
