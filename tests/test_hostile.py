@@ -114,6 +114,19 @@ def test_a_method_that_is_another_file_now_is_not_run(world: World) -> None:
     assert "another file now" in said.err
 
 
+def test_a_run_is_judged_by_its_copy_of_a_method_s_file_where_that_is_gone(world: World) -> None:
+    Path("mine.py").write_text(METHOD.replace("class Mine(Method):", "class Mine(Method):\n    needs_teacher = False"))
+    made = command(["train", *TINY, "--method", "mine.py:Mine", *WHERE, "--runs", str(world.runs), "--json"])
+    run = json.loads(made.out)["id"]
+    evaluate = ["evaluate", run, "--runs", str(world.runs)]
+    Path("mine.py").unlink()
+    assert command(evaluate).code == 0
+    kept = world.runs / run / "code" / "methods" / "mine.py"
+    kept.write_text(kept.read_text() + "\n")
+    said = command(evaluate)
+    assert (said.code, "another file now" in said.err) == (2, True), said.err
+
+
 def test_a_method_in_somebodys_description_needs_consent(world: World) -> None:
     Path("mine.py").write_text(METHOD.replace('"RAN"', '"RAN2"'))
     Path("theirs.yaml").write_text(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, SerializeAsAny, ValidationError
 
@@ -86,15 +86,32 @@ def fingerprint(method: Method) -> str:
     return "".join(digests)
 
 
+def from_outside(method: Method) -> list[str]:
+    """Names of what is not ours, in sums too."""
+    below = [name for part in getattr(method, "parts", ()) for name in from_outside(part.method)]
+    return [*([method.name] if ":" in method.name else []), *below]
+
+
+def found_again(described: Any, copies: Path) -> Any:
+    """A description of a method, in which a file that is not there any more is named by its copy."""
+    if isinstance(described, list):
+        return [found_again(one, copies) for one in described]
+    if not isinstance(described, dict):
+        return described
+    found = {key: found_again(value, copies) for key, value in described.items()}
+    place, _, kind = str(found.get("name", "")).rpartition(":")
+    copy = copies / Path(place).name
+    gone = place.endswith(".py") and not is_file(Path(place).expanduser()) and is_file(copy)
+    return found | {"name": f"{copy}:{kind}"} if gone else found
+
+
 @contextlib.contextmanager
 def as_its_authors(method: Method) -> Iterator[None]:
     """What fails inside of a method from outside is a line that names the place in its file."""
     try:
         yield
     except FAILURES as error:
-        theirs = [
-            one.name for one in (method, *(part.method for part in getattr(method, "parts", ()))) if ":" in one.name
-        ]
+        theirs = from_outside(method)
         if isinstance(error, ProtegeError) or not theirs or out_of_memory(error):
             raise
         raise ConfigError(f"The method {' or '.join(theirs)} fails: {failure(error)}") from error

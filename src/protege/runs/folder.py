@@ -8,7 +8,7 @@ runs/<id>/
   times.jsonl              a line an epoch: seconds and images per second, which are not
   checkpoint.safetensors   everything needed to go on, with its own checksum; checkpoint.previous.safetensors is the one before
   model.safetensors        the student at the end, best.safetensors at its best on held-out images
-  code/                    files of the user's own that the network comes from, as they were
+  code/                    files of the user's own that network and method come from, as they were
   result.json              last: its presence means the run is finished
   evaluations/             what `protege evaluate` found
   measured.json            what `protege measure` found last: bytes, milliseconds, and where
@@ -30,6 +30,7 @@ from protege.data.outside.code import is_own
 from protege.data.outside.consent import recorded, unread
 from protege.errors import RunError, suggest
 from protege.methods import Method
+from protege.methods.lookup import found_again
 from protege.models.config import ModelConfig
 from protege.runs import locking, records
 from protege.runs.config import RunConfig, check_run
@@ -108,6 +109,11 @@ class Run:
         return self.path / "pruned.json"
 
     @property
+    def methods(self) -> Path:
+        """Files of methods of the user's own, as they were."""
+        return self.code / "methods"
+
+    @property
     def evaluations(self) -> Path:
         return self.path / "evaluations"
 
@@ -141,9 +147,11 @@ class Run:
         return model.model_copy(update={"weights": None, **own})
 
     def method(self) -> Method:
-        """The method, from its file where it is one from outside: imported if it is what the run was made with, and trusted here."""
+        """The method, from its file where it is one from outside, or from the copy where that is gone: imported if it is what the run
+        was made with, and trusted here."""
         record = self.record()
-        described = {"method": record["config"]["method"], "teacher": self.config().teacher}
+        method = found_again(record["config"]["method"], self.methods)
+        described = {"method": method, "teacher": self.config().teacher}
         with recorded(str(self.record_file), record.get("code")):
             return check_run(described, str(self.record_file)).method
 

@@ -24,6 +24,7 @@ from protege.data.outside.code import is_own, keep
 from protege.errors import DataError, Stopped
 from protege.evaluate import Predictor, accuracy_and_nll, predict
 from protege.methods.base import Outputs, Shapes
+from protege.methods.lookup import from_outside
 from protege.models import check
 from protege.models.cutting import Kept
 from protege.runs.config import Place, RunConfig, check_run
@@ -97,6 +98,8 @@ def train(run: RunConfig | Mapping[str, Any], place: Place | None = None) -> run
             held.enter_context(runs.locked(begun, place.wait))
             if is_own(config.model.name):
                 keep(config.model.name, begun.code)
+            for name in filter(is_own, from_outside(config.method)):
+                keep(name, begun.methods)
             return begun
 
         begun = ranks.from_first(begin)
