@@ -8,6 +8,7 @@ import os
 import pickle
 import re
 import shlex
+import shutil
 import struct
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hostile_cases import LONGEST, Said, command
+from hostile_world import LONGEST, Said, command
 from hub_cases import TOKEN, Hub
 
 from protege import runs
@@ -244,6 +245,26 @@ def test_a_dry_run_shows_the_card_and_sends_nothing(
     assert "model.safetensors" in said.getvalue()
     head = said.getvalue().split("---\n")[1]
     assert yaml.safe_load(head)["model-index"][0]["name"] == "tiny"
+
+
+def test_exported_files_go_along_with_their_cards(pushed: runs.Run, hub: Hub) -> None:
+    run = runs.Run(Path("runs") / pushed.id)
+    shutil.copytree(pushed.path, run.path)
+    shutil.copytree(pushed.path.parent / "seen", run.path.parent / "seen")
+    exported = run.path / "export" / "onnx-int8"
+    runs.write_json(
+        exported / "card.json",
+        {"file": "model.onnx", "format": "onnx", "precision": "int8", "bytes": 4, "environment": {"host": "here"}},
+    )
+    for name in ("model.onnx", "card.md", "check.py"):
+        (exported / name).write_bytes(b"some")
+    assert push(run).code == 0
+    _, files = hub.commits["ada/tiny"][-1]
+    assert files["export/onnx-int8/model.onnx"] == b"some"
+    assert json.loads(files["export/onnx-int8/card.json"])["environment"] == {}
+    assert "`export/onnx-int8/model.onnx`: onnx int8, 4 bytes" in files["README.md"].decode()
+    assert push(run, "--no-exports").code == 0
+    assert not [name for name in hub.commits["ada/tiny"][-1][1] if name.startswith("export")]
 
 
 # ---- what was seen ----

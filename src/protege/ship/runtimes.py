@@ -201,10 +201,10 @@ def refuse_untrusted(path: Path) -> None:
 
 def about_run(run: Run, which: str = "final") -> About:
     """What a run's record says, and the temperature that an evaluation fitted."""
-    record = run.record()["data"]
+    name, record = run.record()["id"], run.record()["data"]
     return About(
         tuple(record["classes"]), record["image_size"], tuple(record["mean"]), tuple(record["std"]),
-        temperature=fitted_temperature(run, which), run=run.id,
+        temperature=fitted_temperature(run, which), run=run.id if run.id == name else "",  # fetched: nobody evaluates it here
     )  # fmt: skip
 
 
