@@ -14,7 +14,7 @@ import torch
 from ship_cases import merged, photo, trained
 
 from protege import data
-from protege.errors import ConfigError
+from protege.errors import ConfigError, ModelError
 from protege.evaluate import predict, predictor_of
 from protege.runs import Run
 from protege.runs.config import Place
@@ -178,6 +178,49 @@ def test_a_card_has_the_latency_of_its_file_and_where_it_was_taken(run: Run, tmp
     text = (tmp_path / "card.md").read_text()
     assert f"{latency['latency_ms']:.3f} ms an image" in text
     assert text.count(found["environment"]["processor"]) == 2
+
+
+def test_a_card_says_what_was_taken_away(run: Run, tmp_path: Path) -> None:
+    """Channels, beside the network as it is built, also where the pruned one was trained on; and bits."""
+    start = {"model": {"name": "resnet8", "weights": str(run.weights_file())}, "optim": {"epochs": 1, "batch_size": 64}}
+    half = trained(run.path.parent, compress={"prune": 0.5, "importance": "magnitude"}, **start)
+    start["model"] = {"name": "resnet8", "weights": str(half.weights_file())}
+    few = trained(run.path.parent, compress={"weights": 4, "activations": 8}, **start)
+    place = Place(runs=run.path.parent, device="cpu")
+    texts = []
+    for number, one in enumerate((run, half, few)):
+        precision: Precision = "int8" if one is not half else "fp32"
+        export(one, place, Wanted(precision=precision, calibration_images=64), out=tmp_path / str(number))
+        texts.append((tmp_path / str(number) / "card.md").read_text())
+    whole, pruned, both = texts
+    assert "| channels | as the network is built |" in whole
+    assert "| bits | weights of 8, activations of 8, after training, ranges from 64 training images |" in whole
+    share = 100 * half.pruned()["share"]
+    assert f"which leaves {share:.1f} % of 12.5 M multiply-adds" in pruned and "| bits | 32 bits |" in pruned
+    assert f"which leaves {share:.1f} % of 12.5 M multiply-adds" in both
+    assert "| bits | weights of 4 and 8, activations of 8, trained so |" in both
+    found = json.loads((tmp_path / "1" / "card.json").read_text())["pruned"]
+    assert found["channels"] == found["channels_before"] - sum(width - left for left, width in found["layers"].values())
+
+
+@pytest.mark.filterwarnings("ignore")  # the library's own
+@pytest.mark.parametrize("raw", [False, True])
+def test_an_executorch_file_says_what_its_checkpoint_says(run: Run, tmp_path: Path, raw: bool) -> None:
+    """Where ExecuTorch is installed: pip install '.[executorch]'"""
+    pytest.importorskip("executorch")
+    made = export(run, Place(runs=run.path.parent, device="cpu"), Wanted("executorch", raw=raw), out=tmp_path)
+    shipped = load(made.path)
+    assert shipped.about.run == run.id
+    assert made.likeness.agreement > 0.98
+    assert made.likeness.largest_difference < 1e-4
+    name = shipped.predict(photo(tmp_path / "photo.png")).name
+    done = subprocess.run(
+        [sys.executable, tmp_path / "check.py", tmp_path / "photo.png"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith(f"{name}: ")
+    made.path.write_bytes(made.path.read_bytes()[:-9])
+    with pytest.raises(ModelError, match="was not exported on this machine"):
+        load(made.path)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])

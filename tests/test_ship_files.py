@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from contextvars import copy_context
 from hashlib import sha256
@@ -11,7 +12,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from ship_cases import photo
+from typer.testing import CliRunner
 
+from protege.cli import app
 from protege.data.outside import consent
 from protege.errors import ConfigError, MissingExtra, ModelError
 from protege.ship import load
@@ -53,6 +57,37 @@ def test_a_file_of_another_program_answers_with_numbered_classes(tmp_path: Path)
     prediction = shipped.predict(np.zeros((20, 30, 3), np.uint8))
     assert prediction.classes == ("0", "1", "2", "3")
     assert shipped.classes == ()
+
+
+def of_batch(count: int | str, size: int = 8) -> onnx.ModelProto:
+    model = classifier(size=size)
+    for value in (model.graph.input[0], model.graph.output[0]):
+        first = value.type.tensor_type.shape.dim[0]
+        first.Clear()
+        setattr(first, "dim_value" if isinstance(count, int) else "dim_param", count)
+    return model
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_file_for_a_fixed_number_of_images_answers_to_any(count: int, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (6, 3, 8, 8), np.uint8)
+    fixed, free = (load(saved(tmp_path / f"{one}.onnx", of_batch(one))) for one in (count, "n"))
+    np.testing.assert_allclose(fixed.probabilities(images), free.probabilities(images), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("count", "size", "said"), [(10**9, 8, "at a time"), ("n", 10**6, "pixels a side")])
+def test_a_strangers_file_that_wants_more_than_memory_is_one_line(
+    count: int | str, size: int, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match=said):
+        load(saved(tmp_path / "greedy.onnx", of_batch(count, size)))
+
+
+def test_names_of_strangers_do_not_move_the_cursor(tmp_path: Path) -> None:
+    file = saved(tmp_path / "a.onnx", classifier(), **ours(classes=json.dumps(["\x1b[2J", "b", "c", "\x9bH"])))
+    done = CliRunner().invoke(app, ["predict", str(file), str(photo(tmp_path / "a.png")), "--top", "4"])
+    assert done.exit_code == 0, done.output
+    assert not {"\x1b", "\x9b"} & set(done.output) and "[2J" in done.output
 
 
 def test_ours_is_read_with_its_classes(tmp_path: Path) -> None:
@@ -158,7 +193,12 @@ def test_what_an_export_lacks_is_one_line_with_what_to_type(library: str, monkey
 
 
 @pytest.mark.parametrize(
-    ("name", "library", "extra"), [("a.onnx", "onnxruntime", "export"), ("a.xml", "openvino", "openvino")]
+    ("name", "library", "extra"),
+    [
+        ("a.onnx", "onnxruntime", "export"),
+        ("a.xml", "openvino", "openvino"),
+        ("a.pte", "executorch.runtime", "executorch"),
+    ],
 )
 def test_what_running_a_file_lacks_is_one_line_with_what_to_type(
     name: str, library: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -46,6 +46,7 @@ ON_ONE_NODE = {"localflock", "nolock", "local_lock=flock", "local_lock=all"}  # 
 EXTRAS = {  # of pyproject.toml: what each brings, and what for
     "timm": (("timm", "torchvision"), "networks named timm:NAME and torchvision:NAME"),
     "export": (("onnx", "onnxruntime", "onnxscript"), "`protege export` to ONNX"),
+    "executorch": (("executorch",), "`protege export` to ExecuTorch"),
     "openvino": (("openvino",), "`protege export` to OpenVINO"),
     "ray": (("ray",), "studies on a Ray cluster"),
     "search": (("optuna",), "`--search`: settings that are looked for"),

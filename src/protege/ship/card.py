@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from protege import __version__
 from protege.models.measure import multiply_adds, parameter_count
 from protege.runs import Run, environment, whole, write_json
+from protege.ship import smaller
 from protege.ship.about import About
 from protege.stats import proportion_interval
 
@@ -36,13 +37,14 @@ def facts(
         "file": made.path.name,
         "format": wanted.format,
         "precision": wanted.precision,
-        "weight_bits": made.bits,
+        "bits": smaller.bits(run, wanted, made),
         "bytes": made.bytes,
         "run": run.id,
         "weights": which,
         "model": config.model.name,
         "parameters": parameter_count(student),
         "multiply_adds": multiply_adds(student.network.module, about.size),
+        "pruned": smaller.channels(run, which, student.network.module, about.size),
         "adds": run.method().added(),
         "method": config.method.model_dump(mode="json"),
         "teachers": record["teachers"],
@@ -130,6 +132,8 @@ def text(found: dict[str, Any]) -> str:
 |---|---|
 | file | `{found["file"]}`, {found["bytes"]:,} bytes, {found["format"]} {found["precision"]} |
 | network | {found["model"]}, {found["parameters"]:,} parameters, {found["multiply_adds"] / 1e6:.1f} M multiply-adds an image |
+| channels | {smaller.channels_said(found["pruned"])} |
+| bits | {smaller.bits_said(found["bits"], found["precision"])} |
 | added by the method | {found["adds"]} |
 | trained on | {found["data"]["train"]:,} images of {found["data"]["name"]} (fingerprint {found["data"]["fingerprint"][:12]}) |
 | method, taught by | {found["method"]["name"]}, {taught} |
@@ -176,6 +180,11 @@ RUNS = {
         "answer = torch.export.load(file).module()(torch.from_numpy(given)).detach().numpy()[0]",
     ),
     "openvino": ("import openvino\n", 'answer = openvino.compile_model(file, "CPU")(given)[0][0]'),
+    "executorch": (
+        "import torch\nfrom executorch.runtime import Runtime\n",
+        'method = Runtime.get().load_program(file).load_method("forward")\n'
+        "answer = method.execute([torch.from_numpy(given)])[0].numpy()[0]",
+    ),
 }
 NORMALISED = (
     "given = ((pixels / 255 - np.reshape(MEAN, (1, 3, 1, 1))) / np.reshape(STD, (1, 3, 1, 1))).astype(np.float32)"

@@ -27,7 +27,7 @@ from protege.ship.runtimes import InTorch, Runtime
 from protege.ship.shipped import file_runtime
 from protege.views import normalise
 
-ENDINGS = {"onnx": ".onnx", "pt2": ".pt2", "openvino": ".xml"}
+ENDINGS = {"onnx": ".onnx", "pt2": ".pt2", "openvino": ".xml", "executorch": ".pte"}
 COMPARED = 10_000  # images at most
 LOOK = 0.1  # seconds of a round in which the file is timed for its card
 
@@ -58,7 +58,7 @@ def export(
         raise ConfigError(f"{run.id} is not finished: only what was judged is shipped.")
     runtime = InTorch(run, which)
     student = Student(runtime.predictor).eval()
-    if is_rounded(student) and wanted.precision == "fp32" and wanted.format != "pt2":
+    if is_rounded(student) and wanted.precision == "fp32" and wanted.format in ("onnx", "openvino"):
         wanted = replace(wanted, precision="int8")
     refuse_mismatch(student, wanted)
     splits = data.load(run.config().data, place.data_dir)

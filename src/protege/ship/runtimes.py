@@ -14,13 +14,14 @@ from protege.data.files import content_of
 from protege.data.outside import consent
 from protege.errors import ModelError
 from protege.lazy import need
-from protege.ship.about import About, read_about
+from protege.ship.about import LARGEST_IMAGE, About, read_about
 
 if TYPE_CHECKING:
     from protege.runs import Run
 
 Pixels = npt.NDArray[np.uint8]  # [images, 3, size, size]
 Logits = npt.NDArray[np.float32]  # [images, classes]
+MOST_IMAGES = 1024  # that a file may want at a time
 LARGEST_FILE = 2 << 30  # what one ONNX file can hold
 
 
@@ -80,6 +81,7 @@ class InOnnxRuntime(Runtime):
         self.path, self.name = path, f"onnxruntime {library.__version__}"
         self.input = self._only(self.session.get_inputs(), path, "input")
         self.answer = self._only(self.session.get_outputs(), path, "output").name
+        self.batch = self._fixed(path)
         metadata = self.session.get_modelmeta().custom_metadata_map
         self.about = read_about(metadata, str(path)) or self._guessed(path)
         self._refuse_lies(path)
@@ -90,11 +92,22 @@ class InOnnxRuntime(Runtime):
             raise ModelError(f"{path} has {len(those)} {what}s, and an image classifier has one.")
         return those[0]
 
+    def _fixed(self, path: Path) -> int | None:
+        """How many images it takes, where it takes no other number."""
+        first = (self.input.shape or [None])[0]
+        if not isinstance(first, int):
+            return None
+        if not 0 < first <= MOST_IMAGES:
+            raise ModelError(f"{path} takes {first} images at a time; up to {MOST_IMAGES} are fed.")
+        return first
+
     def _guessed(self, path: Path) -> About:
         """Of a file that is not ours: its classes have no names, and its pixels are taken from 0 to 1."""
         shape = self.input.shape
         if len(shape) != 4 or shape[1] != 3 or not isinstance(shape[2], int) or shape[2] != shape[3]:
             raise ModelError(f"{path} takes {shape}, not square colour images [images, 3, size, size].")
+        if not 0 < shape[2] <= LARGEST_IMAGE:
+            raise ModelError(f"{path} takes images of {shape[2]} pixels a side; up to {LARGEST_IMAGE} are fed.")
         bytes_in = self.input.type == "tensor(uint8)"
         return About((), shape[2], (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), raw=bytes_in)
 
@@ -110,10 +123,21 @@ class InOnnxRuntime(Runtime):
         self.refuse_other_answers(path)
 
     def output(self, given: Any) -> npt.NDArray[Any]:
+        if self.batch is None or self.batch == len(given):
+            return self._answer(given)
+        parts = [given[start : start + self.batch] for start in range(0, len(given), self.batch)]
+        return np.concatenate([self._answer(filled(part, self.batch)) for part in parts])[: len(given)]
+
+    def _answer(self, given: Any) -> npt.NDArray[Any]:
         try:
             return np.asarray(self.session.run([self.answer], {self.input.name: given})[0])
         except Exception as error:
             raise ModelError(f"{self.path} fails on an image: {first_words(error)}") from error
+
+
+def filled(images: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    """With empty images behind them, so that there are `count`."""
+    return np.concatenate([images, np.zeros((count - len(images), *images.shape[1:]), images.dtype)])
 
 
 class InTorch(Runtime):
@@ -188,13 +212,14 @@ class InTorchExport(Runtime):
 
 
 def refuse_untrusted(path: Path) -> None:
-    """An archive that torch opens is code; those that were exported or allowed here are known by their contents."""
+    """An archive that torch opens is code, and ExecuTorch does not check a program as it runs; those that were exported or
+    allowed here are known by their contents."""
     try:
         with consent.named_in(str(path)):
             consent.refuse_unknown(str(path), sha256(contents(path)).hexdigest())
     except ValueError as error:
         raise ModelError(
-            f"{path} was not exported on this machine, and opening a .pt2 file can run code that is in it. "
+            f"{path} was not exported on this machine, and opening a {path.suffix} file can run what is in it. "
             "Where you trust it: protege --trust-code ..."
         ) from error
 

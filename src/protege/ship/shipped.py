@@ -19,7 +19,7 @@ from protege.ship.photos import Photo, pixels_of
 from protege.ship.runtimes import InOnnxRuntime, InTorch, InTorchExport, Pixels, Runtime
 
 Probabilities = npt.NDArray[np.float64]
-FILES = (".onnx", ".pt2", ".xml")
+FILES = (".onnx", ".pt2", ".xml", ".pte")
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,10 @@ def file_runtime(path: Path, threads: int | None) -> Runtime:
         return InOnnxRuntime(path, threads)
     if path.suffix == ".pt2":
         return InTorchExport(path, threads)
+    if path.suffix == ".pte":
+        from protege.ship.formats.executorch_file import InExecuTorch
+
+        return InExecuTorch(path, threads)
     from protege.ship.formats.openvino_file import InOpenVino
 
     return InOpenVino(path, threads)

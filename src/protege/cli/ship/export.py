@@ -22,7 +22,8 @@ LOSS = 0.5  # points of accuracy that a file may lose
 def export(
     run: RunArgument,
     format: Annotated[  # noqa: A002 - the option's name
-        Literal["onnx", "pt2", "openvino"], typer.Option("--format", help="onnx; pt2 (torch.export); openvino")
+        Literal["onnx", "pt2", "openvino", "executorch"],
+        typer.Option("--format", help="onnx; pt2 (torch.export); openvino; executorch"),
     ] = "onnx",
     precision: Annotated[
         Literal["fp32", "fp16", "int8"],

@@ -140,7 +140,7 @@ def how_sure(shipped: Shipped, asked: bool) -> str:
     if shipped.calibrated:
         return f"probabilities calibrated: temperature {about.temperature:.3f}, fitted on held-out images"
     if asked and about.run:
-        return f"probabilities not calibrated: `protege evaluate {about.run}` fits a temperature"
+        return visible(f"probabilities not calibrated: `protege evaluate {about.run}` fits a temperature")
     return "probabilities not calibrated"
 
 

@@ -23,7 +23,7 @@ from protege.ship.formats.calibrate import Calibration, calibrate
 from protege.ship.formats.deployed import Raw, Scale, Student
 from protege.ship.formats.freeze import Whole, frozen
 
-Format = Literal["onnx", "pt2", "openvino"]
+Format = Literal["onnx", "pt2", "openvino", "executorch"]
 Precision = Literal["fp32", "fp16", "int8"]
 EXAMPLES = 2  # images in the example that exporters follow: one alone would be taken for a fixed number
 
@@ -47,8 +47,8 @@ def is_rounded(student: Student) -> bool:
 def refuse_mismatch(student: Student, wanted: Wanted) -> None:
     if wanted.precision != "int8" and is_rounded(student):
         raise ConfigError("This student was trained in few bits: export it with --precision int8, which keeps them.")
-    if wanted.format == "pt2" and wanted.precision != "fp32":
-        raise ConfigError(f"A .pt2 file here is fp32; {wanted.precision} is for --format onnx.")
+    if wanted.format in ("pt2", "executorch") and wanted.precision != "fp32":
+        raise ConfigError(f"{wanted.format} files here are fp32; {wanted.precision} is for --format onnx.")
 
 
 def rounded(student: Student, images: Callable[[], list[Tensor]], how: Calibration) -> tuple[Student, dict[str, Whole]]:
@@ -99,8 +99,7 @@ def write(
     module: nn.Module = student
     if wanted.raw:
         module = Raw(student, Scale(about.mean, about.std), about.temperature or 1.0)
-    write_file = {"onnx": write_onnx, "pt2": write_pt2, "openvino": write_openvino}[wanted.format]
-    write_file(module, about, stored, path)
+    WRITERS[wanted.format](module, about, stored, path)
     return stored
 
 
@@ -142,6 +141,20 @@ def write_openvino(module: nn.Module, about: About, stored: dict[str, Whole], pa
         converted(between, path)
     finally:
         between.unlink(missing_ok=True)
+
+
+def write_executorch(module: nn.Module, about: About, stored: dict[str, Whole], path: Path) -> None:
+    from protege.ship.formats.executorch_file import lowered
+
+    lowered(module, example(about), about.written(), path)
+
+
+WRITERS: dict[Format, Callable[[nn.Module, About, dict[str, Whole], Path], None]] = {
+    "onnx": write_onnx,
+    "pt2": write_pt2,
+    "openvino": write_openvino,
+    "executorch": write_executorch,
+}
 
 
 def about_precision(about: About, wanted: Wanted) -> About:
