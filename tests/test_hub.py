@@ -25,6 +25,7 @@ from hub_cases import TOKEN, Hub
 from protege import runs
 from protege.evaluate import evaluate
 from protege.runs.config import Place, TeacherConfig
+from protege.ship.push import without_folders
 from protege.teacher.sources import identify
 
 TINY = [
@@ -210,6 +211,15 @@ def test_what_is_sent_says_nothing_of_this_machine(hub: Hub, tmp_path: Path) -> 
     assert json.loads(hub.commits["ada/tiny"][-1][1]["run.json"])["data"]["name"] == "folder:photos"
 
 
+def test_names_of_classes_are_sent_as_they_are() -> None:
+    told = {
+        "source": "/home/ada lovelace/weights.pth",
+        "name": "folder:/home/ada/photos/",
+        "classes": ["on/off", "hub:a/b"],
+    }
+    assert without_folders(told) == told | {"source": "weights.pth", "name": "folder:photos"}
+
+
 def test_a_second_push_takes_the_place_of_the_first_and_leaves_what_others_added(pushed: runs.Run, hub: Hub) -> None:
     push(pushed)
     _, files = hub.commits["ada/tiny"][-1]
@@ -232,7 +242,7 @@ def test_a_private_repository_is_open_to_its_owner_alone(
 
 
 def test_a_dry_run_shows_the_card_and_sends_nothing(
-    pushed: runs.Run, hub: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    pushed: runs.Run, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from rich.console import Console
 
@@ -488,7 +498,7 @@ def test_without_the_library_one_is_told_what_to_install(hub: Hub, monkeypatch: 
     assert "pip install 'protege[hub]'" in refused(*TAUGHT, "--teacher", "hub:ada/tiny")
 
 
-def test_what_cannot_be_built_elsewhere_is_not_pushed(hub: Hub, pushed: runs.Run, tmp_path: Path) -> None:
+def test_what_cannot_be_built_elsewhere_is_not_pushed(hub: Hub, pushed: runs.Run) -> None:
     unfinished = runs.start(Path("runs"), pushed.id, pushed.record())
     assert "is not finished" in refused("push", unfinished.id, "hub:ada/tiny")
     runs.write_json(unfinished.result_file, pushed.result())

@@ -113,9 +113,9 @@ def _copy(exported: Path, folder: Path) -> None:
 
 
 def without_folders(value: Any) -> Any:
-    """The same, with each path cut to its last part."""
+    """The same, with each path cut to its last part. Names of classes are no paths, whatever is in them."""
     if isinstance(value, dict):
-        return {key: without_folders(one) for key, one in value.items()}
+        return {key: one if key == "classes" else without_folders(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [without_folders(one) for one in value]
     if not isinstance(value, str) or "/" not in value or HUB in value:
