@@ -12,6 +12,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -58,7 +59,7 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """Empty, with a user who is logged in and has fetched nothing yet."""
-    from huggingface_hub import constants, file_download
+    from huggingface_hub import constants
 
     with Hub() as running:
         monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -68,7 +69,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
             constants, "HUGGINGFACE_CO_URL_TEMPLATE", running.address + "/{repo_id}/resolve/{revision}/{filename}"
         )
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(file_download.time, "sleep", lambda seconds: None)
+        monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between the tries of the library
         monkeypatch.chdir(tmp_path)
         yield running
 
@@ -163,16 +164,14 @@ def test_predict_and_init_take_a_repository_too(pushed: runs.Run, hub: Hub) -> N
 
 
 def test_a_card_tells_its_scores_in_the_hubs_own_form(pushed: runs.Run, hub: Hub) -> None:
-    from huggingface_hub import ModelCard
+    from huggingface_hub import ModelCard, ModelCardData
 
     push(pushed, "--license", "mit")
     card = ModelCard(hub.commits["ada/tiny"][-1][1]["README.md"].decode())
-    assert (card.data.license, card.data.library_name, card.data.pipeline_tag) == (
-        "mit",
-        "protege",
-        "image-classification",
-    )
-    scores = {one.metric_type: one for one in card.data.eval_results or ()}
+    told = card.data
+    assert isinstance(told, ModelCardData)
+    assert (told.license, told.library_name, told.pipeline_tag) == ("mit", "protege", "image-classification")
+    scores = {one.metric_type: one for one in told.eval_results or ()}
     heldout = pushed.evaluation("heldout")["final"]
     assert scores["accuracy"].metric_value == pytest.approx(heldout["accuracy"])
     assert scores["accuracy"].dataset_split == "validation"
