@@ -283,3 +283,37 @@ def test_the_process_ends_at_once_but_with_all_that_has_to_be_done(typed: str, c
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == code
     assert done.stdout.splitlines()[-1] == "last words"
+
+
+# ---- where the answer goes ----
+
+
+def typed(words: str) -> tuple[int, str]:
+    """As a shell does it: the exit code of `protege`, and what is said on stderr."""
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m protege {words}; exit ${{PIPESTATUS[0]}}"],
+        check=False,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full disk")
+@pytest.mark.parametrize("words", ["methods", "list --json", "--help"])
+def test_an_answer_that_cannot_be_written_is_one_line(words: str) -> None:
+    """Of rich, of print, and of help."""
+    line = "protege: the answer could not be written to the standard output: No space left on device\n"
+    assert typed(f"{words} > /dev/full") == (1, line)
+
+
+def test_an_answer_to_a_closed_output_is_one_line() -> None:
+    assert typed("methods >&-") == (
+        1,
+        "protege: the answer could not be written to the standard output: Bad file descriptor\n",
+    )
+
+
+def test_who_reads_a_line_and_leaves_is_no_mistake() -> None:
+    _, said = typed("methods | head -1 > /dev/null")
+    assert said == ""

@@ -10,7 +10,7 @@ import sys
 import threading
 import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -53,10 +53,12 @@ UsageMistake: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__n
 
 
 def main() -> None:
-    """Every mistake of the user is one clear line and exit code 2; a stop is 130."""
+    """Every mistake of the user is one clear line and exit code 2; a stop is 130, and an answer that could not be written 1."""
     _open_streams()
     try:
-        raise SystemExit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
+        sys.stdout.flush()
+        raise SystemExit(code)
     except ProtegeError as error:
         if DEBUG in os.environ:
             raise
@@ -72,20 +74,24 @@ def main() -> None:
         _fail(str(stopped), 130)
     except KeyboardInterrupt:
         _fail("stopped", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # who read it has enough
+        _write_no_more()
         raise SystemExit(1) from None
     except Exception as error:
         if DEBUG in os.environ:
             raise
+        if isinstance(error, OSError) and error.filename is None and _is_full(sys.stdout):
+            _write_no_more()
+            _fail(f"the answer could not be written to the standard output: {error.strerror}", 1)
         _fail(in_a_line(what_failed(error)), 2)
 
 
 def _open_streams() -> None:
-    for name in ("stdout", "stderr"):
+    """One that was closed by whoever began this process: what happens is told to nobody, and an answer cannot be written."""
+    for name, mode in (("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
         stream = getattr(sys, name)
-        if stream is None:  # closed by whoever began this process: what is said goes nowhere
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 (as long as the process)
+        if stream is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, mode), "w"))
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names that this terminal cannot print
 
@@ -102,6 +108,20 @@ def what_failed(error: Exception) -> str:
         f"{DEFECT} ({type(error).__name__}: {quoted(str(error), 200)} at {Path(traced.filename).name}:{traced.lineno}). "
         f"Please report it, with what {DEBUG}=1 in front of the same command prints."
     )
+
+
+def _is_full(stream: TextIO) -> bool:
+    """Whether not even an empty line can be written: rich loses what it could not."""
+    try:
+        os.write(stream.fileno(), b"\n")
+    except OSError:
+        return True
+    return False
+
+
+def _write_no_more() -> None:
+    """Else Python would try again as it ends, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def command() -> None:
