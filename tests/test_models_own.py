@@ -232,6 +232,12 @@ def test_a_foreign_repository_teaches_by_two_options_with_its_authors_accuracy(n
         logits = theirs.module.eval()((heldout.pixels[:] / 255 - mean) / std)
     by_hand = (logits.argmax(1) == heldout.labels).double().mean().item()
     assert evaluate(run)["teacher"]["accuracy"] == pytest.approx(by_hand)
+    alone = command(
+        ["evaluate", "resnet8.th", "--model", "theirs.py:resnet8", "--mean", str(author["mean"]), "--std", str(author["std"]),
+         *TINY[:TINY.index("--optim.epochs")], "--json"]
+    )  # fmt: skip
+    assert alone.code == 0, alone.err
+    assert json.loads(alone.out)["final"]["accuracy"] == pytest.approx(by_hand)
 
 
 def test_a_run_outlives_an_edit_of_its_file(nets: Path) -> None:
@@ -279,3 +285,35 @@ def test_a_name_that_was_typed_is_no_consent_to_another_that_a_file_has(nets: Pa
     assert not Path("RAN").exists()
     Path("mine.yaml").write_text("{data: {name: cifar11}}")
     assert "theirs.py" not in command(["train", "mine.yaml", "--quiet", "--model", "theirs.py:SmallNet"]).err
+
+
+def test_a_file_of_weights_is_judged_alone_and_the_ledger_knows_of_its_test(nets: Path) -> None:
+    from protege import runs
+
+    torch.save(build(ModelConfig(name="nets.py:SmallNet"), 10).state_dict(), "small.pth")
+    few = ["--data", "cifar10-mini", "--data.limit", "100"]
+    said = command(["evaluate", "small.pth", "--model", "nets.py:SmallNet", *few, "--test", "--json"])
+    assert said.code == 0, said.err
+    scores, (line,) = json.loads(said.out), runs.read_ledger(Path("runs"))[0]
+    assert (scores["split"], scores["file"]) == ("test", "small.pth")
+    assert (line["run"], line["images"]) == ("small.pth", scores["images"])
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("small.pth --data cifar10-mini", "also needs --model NAME"),
+        ("small.pth --model resnet8", "also needs --data NAME"),
+        ("nowhere.pth --model resnet8 --data cifar10-mini", "There is no file nowhere.pth"),
+        ("small.pth --model resnet9 --data cifar10-mini", "resnet9"),
+        ("small.pth --model resnet8 --data cifar10-mini --mode.stem imagenet", "there is no option --mode.stem"),
+        ("small.pth --model resnet8 --data cifar10-mini --data.heldot 0", "there is no option --data.heldot"),
+        ("small.pth --model resnet8 --data cifar10-mini --data.heldout -1", "--data.heldout"),
+        ("some-run --model.stem imagenet", "there is no option --model.stem"),
+    ],
+)
+def test_what_is_wrong_with_a_file_to_judge_is_one_line(words: str, complaint: str) -> None:
+    Path("small.pth").write_bytes(b"")
+    said = command(["evaluate", *words.split()])
+    assert said.code == 2 and complaint in said.err
+    assert said.err.count("\n") == 1 and not Path("runs").exists()

@@ -11,6 +11,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from protege import data, runs
 from protege.data.base import Images, Splits, at_a_time
+from protege.data.config import DataConfig
 from protege.errors import DataError, RunError, visible
 from protege.methods.base import Method, Outputs, Shapes
 from protege.models.network import Network
@@ -226,7 +228,7 @@ def evaluate(
         raise DataError(
             f"{run.id} held no images out (data.heldout 0). Its test scores: protege evaluate {run.id} --test"
         )
-    images = opened(run, splits, place) if test else splits.heldout
+    images = opened(run.id, run.weights_file("final"), splits, place) if test else splits.heldout
     assert images is not None
     device = device_of(place)
     compute_alike(place.threads or torch.get_num_threads())
@@ -250,11 +252,32 @@ def evaluate(
     return found
 
 
-def opened(run: runs.Run, splits: Splits, place: Place) -> Images:
+def evaluate_file(
+    file: TeacherConfig, images_of: DataConfig, place: Place | None = None, *, test: bool = False
+) -> dict[str, Any]:
+    """Scores of a file of weights, as it would teach: whether it is what its author says can be seen before it does.
+
+    Nobody knows which images it has seen; `test=True` opens the test set, which has its line in the ledger.
+    """
+    place = place or Place()
+    splits = data.load(images_of, place.data_dir)
+    device = device_of(place)
+    compute_alike(place.threads or torch.get_num_threads())
+    (source,) = identify([file], place.runs)
+    asked = speaking.load([source], splits, device)
+    if splits.heldout is None and not test:
+        raise DataError("No images are held out (data.heldout 0); --test reads those of the test set.")
+    images = opened(file.source, source.file, splits, place) if test else splits.heldout
+    assert images is not None
+    scores = asdict(score(teacher_logits(asked, images, device), images.labels))
+    return {"file": file.source, "split": "test" if test else "heldout", "images": len(images), "final": scores}
+
+
+def opened(name: str, weights: Path, splits: Splits, place: Place) -> Images:
     """The test images, after the ledger has a line about it."""
     entry = {
-        "run": run.id,
-        "weights": digest(run.weights_file("final")),
+        "run": name,
+        "weights": digest(weights),
         "data": splits.fingerprint,
         "test": which_images(splits.content, splits.test),
         "images": len(splits.test),

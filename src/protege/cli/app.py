@@ -17,7 +17,7 @@ import typer
 from protege.cli import known
 from protege.cli.bench import bench, doctor
 from protege.cli.completion import Describing
-from protege.cli.places import DESCRIBED, DeviceOption, QuietOption, RunsOption, ThreadsOption, place_of
+from protege.cli.places import DESCRIBED, OPEN, DeviceOption, QuietOption, RunsOption, ThreadsOption, place_of
 from protege.cli.report import look as look_inside
 from protege.cli.report import report
 from protege.cli.runs import keeping, look
@@ -163,7 +163,7 @@ def demo(
 
 described = {"context_settings": DESCRIBED, "add_help_option": False}
 app.command(cls=Describing, short_help="Train one network: alone, or taught.", **described)(train)
-app.command()(look.evaluate)
+app.command(context_settings=OPEN)(look.evaluate)
 app.command("list")(list_runs)
 app.command()(look.show)
 app.command("look")(look_inside)

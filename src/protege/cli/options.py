@@ -173,21 +173,26 @@ def flags_of(context: typer.Context) -> list[str]:
 
 
 def checked(
-    model: type[BaseModel], description: dict[str, Any], arguments: list[str], flags: list[str], section: str
+    model: type[BaseModel],
+    description: dict[str, Any],
+    arguments: list[str],
+    flags: list[str],
+    section: str,
+    begin: str = "",
 ) -> Any:
-    """A part of a run, described by options that name its fields alone."""
+    """A part of a run, described by options that name its fields alone, or after `begin`."""
     from protege.runs.config import known_paths, merge
 
-    were_typed(None, below=f"{section}.")
-    for path, value in given_fields(arguments, known_paths(model), flags):
-        description = dict(merge(description, path, value))
+    were_typed(None, below=f"{section}.".removesuffix(begin))
+    for path, value in given_fields(arguments, [f"{begin}{known}" for known in known_paths(model)], flags):
+        description = dict(merge(description, path.removeprefix(begin), value))
     try:
         return model.model_validate(description)
     except ValidationError as error:
-        raise ConfigError("; ".join(map(_option_and_problem, error.errors()))) from error
+        raise ConfigError("; ".join(_option_and_problem(one, begin) for one in error.errors())) from error
 
 
-def _option_and_problem(one: Any) -> str:
+def _option_and_problem(one: Any, begin: str) -> str:
     """The name itself is an argument, and no option."""
     path = ".".join(map(str, one["loc"])).replace("_", "-")
-    return f"{'' if path in ('', 'name') else f'--{path}: '}{one['msg'].removeprefix('Value error, ')}"
+    return f"{'' if path in ('', 'name') else f'--{begin}{path}: '}{one['msg'].removeprefix('Value error, ')}"

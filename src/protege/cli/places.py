@@ -76,7 +76,7 @@ def where_of(on: str, arguments: list[str], flags: list[str], detach: bool) -> t
     from protege.launch.where import Where
     from protege.runs.config import known_paths, merge, problems_of
 
-    ours, others = _apart(arguments)
+    ours, others = apart(arguments, CLUSTERS)
     described: dict[str, Any] = {"on": on}
     for path, value in given_fields(ours, known_paths(Where), flags, lambda _, text: text):
         described = merge(described, path, value)
@@ -88,13 +88,13 @@ def where_of(on: str, arguments: list[str], flags: list[str], detach: bool) -> t
         raise ConfigError("; ".join(f"--{said}" for said in problems_of(error, Where))) from error
 
 
-def _apart(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Options of clusters with their values, and everything else."""
+def apart(arguments: list[str], beginnings: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Options that begin so with their values, and everything else."""
     ours: list[str] = []
     others: list[str] = []
     value_of = others
     for token in arguments:
         if token.startswith("--"):
-            value_of = ours if token.startswith(CLUSTERS) else others
+            value_of = ours if token.startswith(beginnings) else others
         value_of.append(token)
     return ours, others

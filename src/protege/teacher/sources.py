@@ -40,6 +40,11 @@ def identify(teachers: Sequence[TeacherConfig], root: Path) -> list[Source]:
     return [_identify(teacher, root) for teacher in teachers]
 
 
+def is_weights(name: str) -> bool:
+    """Whether somebody who types this means a file of weights, and no run."""
+    return is_file(Path(name)) or (Path(name).suffix in WEIGHTS and not is_folder(Path(name)))
+
+
 def _identify(teacher: TeacherConfig, root: Path) -> Source:
     if hub.is_hub(name := on_a_hub(teacher.source)):
         return _fetched(teacher, hub.repository(name))
@@ -48,7 +53,7 @@ def _identify(teacher: TeacherConfig, root: Path) -> Source:
         if teacher.model is None:
             raise ConfigError(f"{path} is a weights file: name its network: teacher.model.")
         return _of_file(teacher, path)
-    if (teacher.model is not None or path.suffix in WEIGHTS) and not is_folder(path):
+    if (teacher.model is not None and not is_folder(path)) or is_weights(teacher.source):
         raise ConfigError(f"There is no file {path}. Give the path of the teacher's weights.")
     run = runs.find(root, teacher.source)
     if not run.finished:

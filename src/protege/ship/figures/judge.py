@@ -49,7 +49,7 @@ class Judge:
         """The images that judge, what the run says of them, and what its teachers say."""
         if run.path not in self.known:
             splits = data.load(run.config().data, self.place.data_dir)
-            images = opened(run, splits, self.place) if self.test else splits.heldout
+            images = opened(run.id, run.weights_file("final"), splits, self.place) if self.test else splits.heldout
             if images is None:
                 self.known[run.path] = (None, None, None)
             else:
