@@ -44,10 +44,12 @@ def picture(material: Material) -> Figures | None:
     if ends and len(shown) <= MOST_ROWS and any(one.scores(findings.score) for one in ends):
         return strips(material, Panel("", tuple(shown)))
     asked = [one for one in findings.contrasts if one.primary and one.difference is not None][:MOST_ROWS]
-    first = [effect for effect in primary if effect.difference is not None][: MOST_ROWS - len(asked)]
+    first = [one for one in primary if one.difference is not None and (one.primary or not asked)][
+        : MOST_ROWS - len(asked)
+    ]
     if first or asked:
         figure = forest_figure(material, first, asked)
-        more = f" The first {len(first)} of {len(primary)} comparisons." if len(primary) > len(first) else ""
+        more = f" The first {len(first)} of {len(primary)} comparisons." if 0 < len(first) < len(primary) else ""
         return Figures(figure.drawings, figure.caption + more)
     return strips(material, panels(material.subjects)[0]) if material.subjects else None
 
