@@ -46,7 +46,7 @@ def _known(summaries: Mapping[Key, Summary | None]) -> dict[Key, Summary]:
 
 def test_summaries(rows: Sequence[RunRow]) -> dict[Which, dict[str, Summary]]:
     """By epoch and measure; what was not measured is left out."""
-    found = {
+    found: dict[Which, dict[str, Summary]] = {
         which: _known({name: summary_of([*by_seed(rows, test_value(which, name)).values()]) for name in MEASURES})
         for which in WHICH
     }
