@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from record_cases import run_record
+from safetensors import SafetensorError
 
 from protege import runs
 from protege.errors import ConfigError, NotEnoughSpace, RunError
@@ -113,6 +114,11 @@ def test_a_last_line_cut_short_does_not_count(tmp_path: Path) -> None:
 def _append(path: Path, who: int) -> None:
     for count in range(200):
         runs.append_line(path, {"who": who, "count": count, "filler": "x" * 200})
+
+
+def test_a_file_that_the_system_refuses_is_named_whatever_writes_it(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"x\.json cannot be written: .*File too large"), runs.whole(tmp_path / "x.json"):
+        raise SafetensorError("Error while serializing: I/O error: File too large (os error 27)")
 
 
 def test_a_list_of_numbers_is_a_line_of_its_file(tmp_path: Path) -> None:

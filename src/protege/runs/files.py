@@ -44,8 +44,8 @@ def whole(path: Path) -> Iterator[Path]:
                 f"{path} could not be written: the disk is full ({free:.0f} MB free). "
                 "Free some space and give the same command again: it goes on from the last checkpoint."
             ) from error
-        if isinstance(error, OSError):
-            raise RunError(f"{path} cannot be written: {error.strerror or error}.") from error
+        if isinstance(error, OSError) or "os error" in str(error):  # so safetensors says it
+            raise RunError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}.") from error
         raise
     except BaseException:
         partial.unlink(missing_ok=True)
