@@ -161,6 +161,13 @@ def test_a_teacher_that_is_refused_leaves_no_run_behind(world: World) -> None:
     assert sorted(world.runs.iterdir()) == before
 
 
+def test_a_device_that_is_not_there_is_told_before_anything_is_made(world: World) -> None:
+    said = command(["demo", "--device", "cuda:77", "--runs", "demo"])
+    assert said.code == 2
+    assert "--device cuda:77" in said.err
+    assert not Path("demo").exists()
+
+
 def test_a_mistyped_weights_file_is_said_to_be_no_file(world: World) -> None:
     said = command(["train", "--teacher", "typo.pth", "--teacher.model", "resnet8", "--runs", str(world.runs)])
     assert "There is no file typo.pth" in said.err

@@ -19,6 +19,7 @@ from protege.launch.local import Slots
 from protege.runs import Run, cores
 from protege.runs.config import Place, RunConfig, TeacherConfig, check_run
 from protege.runs.display import console as progress
+from protege.runs.hardware import device_of
 from protege.ship import load
 from protege.ship.export import Exported, export
 from protege.ship.figures.measure import measure
@@ -71,6 +72,7 @@ class Arm:
 
 def demonstrate(place: Place, out: Console, full: bool = False) -> None:
     """Train what is not trained yet, evaluate, say what came out, and ship it. `full`: the teacher is trained here as well."""
+    device_of(place)  # one that is not there is told now
     progress.print(
         f"protege demo: {len(SEEDS)} students of 500 photographs alone and {len(SEEDS)} taught, by a teacher that is "
         f"{'trained first; some minutes' if full else 'there already; a good minute on two quiet cores'}. "
@@ -104,7 +106,7 @@ def _make(alone: list[RunConfig], taught: list[RunConfig], teacher: Run, place: 
     if not left():
         return
     with StudyDisplay("demo", len(in_pairs), len(in_pairs) - waiting, {}, slots, place.quiet) as display:
-        outcome = run_jobs(left, display, Slots(place.runs / "log", slots))
+        outcome = run_jobs(left, display, Slots(place.runs / "log", slots, None, (place.device,)))
     if outcome.stopped:
         raise Stopped("The demo stopped. The same command goes on from here.")
     if outcome.failed:
