@@ -1,6 +1,7 @@
 """Are the sentences of a page true as often as they say? Studies with known truth, through the project's own statistics.
 
     python benchmarks/claims.py                     # 2,000 studies a cell, two processes
+    python benchmarks/claims.py --only images       # one question, into a file of its own
     python benchmarks/claims.py --studies 400       # a look
 
 In a cell everything about a study is fixed but chance: seeds, teachers, how far teachers differ, whether arms share what a
@@ -18,7 +19,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from protege import runs
+from protege.stats import effect, paired_bootstrap
 from protege.stats.families import (
     LEVEL,
     Arm,
@@ -35,9 +37,11 @@ from protege.stats.families import (
     Tested,
     among,
     given_teachers,
+    lead_by_chance,
     over_images,
     over_teachers,
     p_of_f,
+    t_test,
 )
 from protege.stats.images import image_variance
 
@@ -50,7 +54,7 @@ Array = NDArray[np.float64]
 class Cell:
     """One kind of study. Spreads are in units of the sd over seeds."""
 
-    question: str  # against alone, difference of differences, among, equivalence, images
+    question: str  # one of KINDS
     seeds: int
     teachers: int  # in turn; as many as seeds: each its own
     teacher_sd: float
@@ -144,81 +148,165 @@ def of_differences(cell: Cell, studies: int, generator: np.random.Generator) -> 
 
 def of_omnibus(cell: Cell, studies: int, generator: np.random.Generator) -> Iterator[Found]:
     """Do `family` configurations differ among themselves? Their teachers being these: what they bring is taken out."""
-    arms, owed = simulated(cell, studies, generator)
-    names = list(arms)[1:]
-    level = {
-        name: Arm(arm.values - (owed[:, [number - 1]] if number else 0), arm.teachers)
-        for number, (name, arm) in enumerate(arms.items())
-    }
+    level, names = without_teachers(cell, studies, generator)
     f, above, below = among(level, names) or (np.zeros(studies), 1, np.ones(studies))
     claimed = float((p_of_f(f, above, below) < LEVEL).mean())
     yield Found(cell, "these teachers", claimed, 1 - claimed)
 
 
+def without_teachers(cell: Cell, studies: int, generator: np.random.Generator) -> tuple[dict[str, Arm], list[str]]:
+    """Arms less what their teachers bring on average, and the names of the taught."""
+    arms, owed = simulated(cell, studies, generator)
+    level = {
+        name: Arm(arm.values - (owed[:, [number - 1]] if number else 0), arm.teachers)
+        for number, (name, arm) in enumerate(arms.items())
+    }
+    return level, list(arms)[1:]
+
+
 def of_equivalence(cell: Cell, studies: int, generator: np.random.Generator) -> Iterator[Found]:
     """Every true difference is exactly the margin: "equivalent" is false wherever it is said."""
     arms, owed = simulated(cell, studies, generator)
-    margin = 4.0 * np.sqrt(2 / cell.seeds)
-    equivalent = np.zeros(studies, bool)
-    for number, one in enumerate(given_teachers(arms, contrasts_of(cell.family))):
-        moved = one.difference - owed[:, number] + margin
-        equivalent |= (special.stdtr(one.degrees, (np.abs(moved) - margin) / one.standard_error) * cell.family) < LEVEL
-    yield Found(cell, "these teachers", float(equivalent.mean()), 1 - float(equivalent.mean()))
+    contrasts = contrasts_of(cell.family)
+    said = called_equivalent(given_teachers(arms, contrasts), owed, 4.0 * np.sqrt(2 / cell.seeds))
+    yield Found(cell, "these teachers", said, 1 - said)
+    over = [one for contrast in contrasts if (one := over_teachers(arms, contrast, cell.family)) is not None]
+    if len(over) == cell.family:
+        spread = np.sqrt((2 + cell.teacher_sd**2 * cell.seeds / cell.teachers) / cell.seeds)
+        said = called_equivalent(over, np.zeros_like(owed), 4.0 * spread)
+        yield Found(cell, "other teachers", said, 1 - said)
+
+
+def called_equivalent(found: Sequence[Tested], truth: Array, margin: float) -> float:
+    """How often any is, where each is moved to lie at the margin."""
+    said = np.zeros(len(truth), bool)
+    for number, one in enumerate(found):
+        beyond = np.abs(one.difference - truth[:, number] + margin) - margin
+        said |= (special.stdtr(one.degrees, beyond / one.standard_error) * len(found)) < LEVEL
+    return float(said.mean())
+
+
+def of_the_best(cell: Cell, studies: int, generator: np.random.Generator) -> Iterator[Found]:
+    """Of equals: how often the best leads by more than is said to happen in one study of twenty."""
+    level, names = without_teachers(cell, studies, generator)
+    means = np.stack([level[name].mean for name in names])
+    squares = np.stack([arm.values.var(-1, ddof=1) for arm in level.values()])
+    rare = lead_by_chance([cell.seeds] * len(names), 1.0, len(level) * (cell.seeds - 1))[1]
+    claimed = float((means.max(0) - means.mean(0) > rare * np.sqrt(squares.mean(0))).mean())
+    yield Found(cell, "these teachers", claimed, 1 - claimed)
+
+
+def as_named(cell: Cell, studies: int, generator: np.random.Generator) -> Iterator[Found]:
+    """`test: paired` or `test: welch`, named in the file before the data."""
+    arms, owed = simulated(cell, studies, generator)
+    found = []
+    for contrast in contrasts_of(cell.family):
+        treatment, control = (arms[name].values for name in contrast)
+        paired = cell.question == "test: paired"
+        tests = [effect(*both, paired=paired).test for both in zip(treatment, control, strict=True)]
+        kept = [(one.difference, one.standard_error, one.degrees) for one in tests if one is not None]
+        assert len(kept) == studies
+        difference, error, degrees = np.array(kept).T
+        found.append(t_test(difference, error, degrees, cell.family))
+    yield Found(cell, "these teachers", *judged(found, owed))
 
 
 # ---- studies as right and wrong answers ----
 
 SEED_SHIFT = 0.05  # of the logit of every answer: half a point of accuracy, about
+DIFFICULTY, SUITS = (1.5, 1.5), 0.4  # mean and sd of images' logits; sd of how much an image suits an arm
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(60)
 
 
-def answers(cell: Cell, generator: np.random.Generator) -> tuple[dict[str, NDArray[np.bool_]], Array]:
-    """Of each arm which answers were right, [seeds, images]; and the expected accuracy of each taught arm minus that of alone, here.
+def answers(cell: Cell, generator: np.random.Generator) -> tuple[dict[str, NDArray[np.bool_]], Array, Array]:
+    """Of each arm which answers were right, [seeds, images]; and the expected accuracy of each taught arm minus that of alone, on
+    these images and on others.
 
-    Images differ in difficulty, and each in how much it suits an arm; of other images no arm is better.
+    Images differ in difficulty, and each in how much it suits an arm; on others an arm is better by what these teachers bring alone.
     """
-    difficulty = 1.5 + 1.5 * generator.standard_normal(cell.images)
+    difficulty = DIFFICULTY[0] + DIFFICULTY[1] * generator.standard_normal(cell.images)
     shared = np.sqrt(0.7) if cell.correlated else 0.0
     of_seed = generator.standard_normal(cell.seeds)
     of_teacher = cell.teacher_sd * SEED_SHIFT * generator.standard_normal((cell.family, cell.teachers))
     turn = [seed % cell.teachers for seed in range(cell.seeds)]
-    right, expected = {}, []
+    right, here, elsewhere = {}, [], []
     for number in range(cell.family + 1):
-        suits = difficulty + 0.4 * generator.standard_normal(cell.images)
+        suits = difficulty + SUITS * generator.standard_normal(cell.images)
         shift = SEED_SHIFT * (shared * of_seed + np.sqrt(1 - shared**2) * generator.standard_normal(cell.seeds))
         lift = of_teacher[number - 1, turn] if number else np.zeros(cell.seeds)
         chance = special.expit((suits[None] + (shift + lift)[:, None]).astype(np.float32))
         right["alone" if number == 0 else f"taught {number - 1}"] = generator.random(chance.shape, np.float32) < chance
         by_teacher = [over_seeds(suits + one) for one in (lift[: cell.teachers] if number else lift[:1])]
-        expected.append(np.mean([by_teacher[place] for place in turn] if number else by_teacher))
-    return right, np.array(expected[1:]) - expected[0]
+        here.append(np.mean([by_teacher[place] for place in turn] if number else by_teacher))
+        elsewhere.append(np.mean([on_other_images(one) for one in lift]))
+    return right, np.array(here[1:]) - here[0], np.array(elsewhere[1:]) - elsewhere[0]
+
+
+def on_other_images(lift: float) -> float:
+    """The accuracy of all images that there could be."""
+    chance = special.expit(DIFFICULTY[0] + np.hypot(DIFFICULTY[1], SUITS) * NODES + lift)
+    return float(WEIGHTS @ moved_by_seeds(chance) / WEIGHTS.sum())
 
 
 def over_seeds(logit: Array) -> float:
     """Accuracy that seeds have on average, to the fourth order of their small shift."""
-    chance = special.expit(logit)
-    return float((chance + chance * (1 - chance) * (1 - 2 * chance) * SEED_SHIFT**2 / 2).mean())
+    return float(moved_by_seeds(special.expit(logit)).mean())
+
+
+def moved_by_seeds(chance: Array) -> Array:
+    return chance + chance * (1 - chance) * (1 - 2 * chance) * SEED_SHIFT**2 / 2
 
 
 def with_images(cell: Cell, studies: int, generator: np.random.Generator) -> Iterator[Found]:
     contrasts = contrasts_of(cell.family)
-    drawn = [answers(cell, generator) for _ in range(studies)]
-    truth = np.stack([here for _, here in drawn])
+    means, added, truth, elsewhere = [], [], np.empty((studies, cell.family)), np.empty((studies, cell.family))
+    for study in range(studies):
+        right, truth[study], elsewhere[study] = answers(cell, generator)
+        means.append({name: one.mean(1) for name, one in right.items()})
+        added.append([image_variance({name: right[name] for name in one}, one) for one in contrasts])
     arms = {
-        name: Arm(np.stack([right[name].mean(1) for right, _ in drawn]), cell.taught_by if name != "alone" else ())
-        for name in drawn[0][0]
+        name: Arm(np.stack([one[name] for one in means]), cell.taught_by if name != "alone" else ())
+        for name in means[0]
     }
-    added = [
-        np.array([image_variance({name: right[name] for name in one}, one) for right, _ in drawn]) for one in contrasts
-    ]
+    added = np.array(added).T  # [family, studies]
     here = given_teachers(arms, contrasts)
     yield Found(cell, "these teachers, these images", *judged(here, truth))
-    if cell.teacher_sd == 0:
-        wider = [over_images(one, more, cell.family) for one, more in zip(here, added, strict=True)]
-        yield Found(cell, "these teachers, other images", *judged(wider, np.zeros_like(truth)))
+    wider = [over_images(one, more, cell.family) for one, more in zip(here, added, strict=True)]
+    yield Found(cell, "these teachers, other images", *judged(wider, elsewhere))
     over = [one for contrast in contrasts if (one := over_teachers(arms, contrast, cell.family)) is not None]
     if len(over) == cell.family:
         widest = [over_images(one, more, cell.family) for one, more in zip(over, added, strict=True)]
         yield Found(cell, "other teachers, other images", *judged(widest, np.zeros_like(truth)))
+
+
+def differences_with_images(cell: Cell, studies: int, generator: np.random.Generator) -> Iterator[Found]:
+    """Two pairs, each a taught arm and its control, on the same images."""
+    contrast = {"taught 0": 1.0, "alone": -1.0, "taught 2": -1.0, "taught 1": 1.0}
+    kinds = dict(zip(contrast, ("here", "here", "there", "there"), strict=True))
+    means, added, truth, elsewhere = [], [], np.empty((studies, 1)), np.empty((studies, 1))
+    for study in range(studies):
+        right, *expected = answers(replace(cell, family=3), generator)
+        truth[study], elsewhere[study] = (one[0] - (one[2] - one[1]) for one in expected)
+        means.append({name: right[name].mean(1) for name in contrast})
+        added.append(image_variance(right, contrast))
+    arms = {
+        name: Arm(np.stack([one[name] for one in means]), () if name == "alone" else cell.taught_by, kind)
+        for name, kind in kinds.items()
+    }
+    (here,) = given_teachers(arms, [contrast])
+    yield Found(cell, "these teachers, these images", *judged([here], truth))
+    yield Found(cell, "these teachers, other images", *judged([over_images(here, np.array(added))], elsewhere))
+
+
+def by_bootstrap(cell: Cell, studies: int, generator: np.random.Generator) -> Iterator[Found]:
+    """The interval of a table that is folded away, of one comparison alone."""
+    missed = 0
+    for _ in range(studies):
+        right, _, elsewhere = answers(cell, generator)
+        interval = paired_bootstrap(right["taught 0"], right["alone"], draws=1_000).over_seeds_and_images
+        assert interval is not None
+        missed += not interval.low <= elsewhere[0] <= interval.high
+    yield Found(cell, "these teachers, other images", missed / studies, 1 - missed / studies)
 
 
 # ---- cells ----
@@ -230,7 +318,13 @@ KINDS = {
     "equivalence": of_equivalence,
     "images": with_images,
     "arms that spread unlike": without_images,
+    "best of equals": of_the_best,
+    "test: paired": as_named,
+    "test: welch": as_named,
+    "difference of differences, images": differences_with_images,
+    "bootstrap": by_bootstrap,
 }
+SLOWLY = ("test: paired", "test: welch", "difference of differences, images", "bootstrap")  # drawn a study at a time
 
 
 def cells() -> list[Cell]:
@@ -250,38 +344,48 @@ def cells() -> list[Cell]:
     ):
         found += [Cell(question, *one, family) for one in grid for family in families]
     found += [Cell("arms that spread unlike", n, 1, 0.0, False, family, 0, 2.0) for n in seeds for family in (1, 9)]
-    found += [
-        Cell("images", n, k, sd, correlated, family, images)
-        for n in seeds
-        for k, sd in ((1, 0.0), (n, 1.0))
-        for correlated in (False, True)
-        for family, images in ((1, 1_000), (9, 1_000), (1, 10_000))
-        if family == 1 or not correlated
-        if images == 1_000 or (n in (3, 8) and not correlated)
-    ]
-    return found
+    found += [Cell("images", *one, *size) for one in grid for size in sizes(*one)]
+    found += [Cell("best of equals", n, 1, 0.0, correlated, 5) for n in seeds for correlated in (False, True)]
+    few = [(n, k, sd) for n in (3, 5, 10) for k, sd in ((1, 0.0), (3, 1.0))]
+    found += [Cell("test: paired", *one, True, family) for one in few for family in (1, 9)]
+    found += [Cell("test: welch", *one, False, family, 0, 2.0) for one in few for family in (1, 9)]
+    found += [Cell("difference of differences, images", *one, False, 1, 1_000) for one in few]
+    return [*found, *(Cell("bootstrap", n, 1, 0.0, False, 1, 1_000) for n in (4, 5, 10))]
+
+
+def sizes(seeds: int, teachers: int, teacher_sd: float, correlated: bool) -> Iterator[tuple[int, int]]:
+    """Families and numbers of images. Nine comparisons, or 10,000 images, take ten times as long, so a few cells stand for all."""
+    yield 1, 1_000
+    if not correlated and (teachers, teacher_sd) in ((1, 0.0), (seeds, 1.0)):
+        yield 9, 1_000
+        if seeds in (3, 8):
+            yield 1, 10_000
 
 
 def asked(cell: Cell, studies: int, number: int) -> list[Found]:
     """One value a seed is quickly drawn, so that ten times as many studies are: chance moves their shares by .0015."""
-    slow = cell.family > 1 or cell.images > 1_000
-    drawn = 10 * studies if not cell.images else studies // 2 if slow else studies
+    drawn = 10 * studies if not cell.images and cell.question not in SLOWLY else studies
+    drawn //= 4 if cell.question == "bootstrap" else 1
     return list(KINDS[cell.question](cell, drawn, np.random.default_rng([2026, number])))
 
 
 def main(
     studies: Annotated[int, typer.Option(min=50, help="a cell")] = 2000,
     processes: Annotated[int, typer.Option(min=1)] = 2,
+    only: Annotated[list[str] | None, typer.Option(help=f"{', '.join(KINDS)}; may be given several times")] = None,
     out: Annotated[Path, typer.Option(help="folder of the results")] = HERE / "results",
 ) -> None:
-    began, everything = time.time(), cells()
+    began = time.time()
+    everything = [(number, cell) for number, cell in enumerate(cells()) if not only or cell.question in only]
     with ProcessPoolExecutor(processes) as pool:
-        done = pool.map(asked, everything, [studies] * len(everything), range(len(everything)), chunksize=4)
+        numbers, those = zip(*everything, strict=True)
+        done = pool.map(asked, those, [studies] * len(those), numbers)
         found = [one for part in done for one in part]
     text = page(found, studies, time.time() - began)
     print(text)
     hardware = runs.environment()["processor"].split("with")[0].strip().lower().replace(" ", "-").rstrip(".")
-    name = f"claims_{hardware}_{time.strftime('%Y-%m-%d')}"
+    part = "" if not only else "-some" if len(only) > 1 else f"-{only[0].replace(' ', '-')}"
+    name = f"claims{part}_{hardware}_{time.strftime('%Y-%m-%d')}"
     out.mkdir(exist_ok=True)
     (out / f"{name}.md").write_text(text + "\n")
     rows = [{**asdict(one.cell), **{k: v for k, v in asdict(one).items() if k != "cell"}} for one in found]
@@ -293,7 +397,7 @@ def page(found: Sequence[Found], studies: int, seconds: float) -> str:
     lines = [
         "# How often a page's sentences are true",
         "",
-        f"{10 * studies:,} studies a cell; {studies:,} where images are simulated ({studies // 2:,} of many arms or images); seeded. "
+        f"{10 * studies:,} studies a cell; {studies:,} where images are simulated or the file names the test; seeded. "
         f"{seconds / 60:.0f} minutes on {os.cpu_count()} cores of {runs.environment()['processor']}. "
         f"`{shlex.join(['python', 'benchmarks/claims.py', *sys.argv[1:]])}`",
         "",
