@@ -7,6 +7,7 @@ import sys
 from contextvars import copy_context
 from hashlib import sha256
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import onnx
@@ -160,6 +161,18 @@ def test_a_file_of_no_known_kind_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_pt2_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "damaged.pt2"
     path.write_bytes(b"PK\x03\x04 nothing")
+    consent.remember(sha256(path.read_bytes()).hexdigest())
+    with pytest.raises(ModelError, match="damaged"):
+        load(path)
+
+
+def test_a_damaged_pte_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ExecuTorch would end the process: it is not asked."""
+    path = tmp_path / "damaged.pte"
+    path.write_bytes(b"no program at all")
+    monkeypatch.setitem(sys.modules, "executorch.runtime", ModuleType("executorch.runtime"))
+    with pytest.raises(ModelError, match="not exported on this machine"):
+        load(path)
     consent.remember(sha256(path.read_bytes()).hexdigest())
     with pytest.raises(ModelError, match="damaged"):
         load(path)

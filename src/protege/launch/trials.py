@@ -48,6 +48,8 @@ EXTRAS = {  # of pyproject.toml: what each brings, and what for
     "export": (("onnx", "onnxruntime", "onnxscript"), "`protege export` to ONNX"),
     "executorch": (("executorch",), "`protege export` to ExecuTorch"),
     "openvino": (("openvino",), "`protege export` to OpenVINO"),
+    "hub": (("huggingface_hub",), "`protege push`, and runs named hub:USER/NAME"),
+    "bench": (("matplotlib",), "pictures of the benchmarks"),
     "ray": (("ray",), "studies on a Ray cluster"),
     "search": (("optuna",), "`--search`: settings that are looked for"),
     "tsne": (("scikit-learn",), "maps of features by t-SNE"),

@@ -23,6 +23,7 @@ from protege.ship.about import About, read_about
 from protege.ship.runtimes import Runtime, contents, first_words, refuse_untrusted
 
 PURPOSE = "An ExecuTorch file"
+MARK = b"ET"  # bytes 4 and 5: what lacks them ends the process in which it is loaded
 
 
 def lowered(module: nn.Module, example: Tensor, about: Mapping[str, str], path: Path) -> None:
@@ -50,9 +51,12 @@ class InExecuTorch(Runtime):
         refuse_untrusted(path)
         if threads:
             torch.set_num_threads(threads)
+        content = contents(path)
+        if content[4:6] != MARK:
+            raise ModelError(f"{path} is damaged, or no ExecuTorch file.")
         try:
             self.program = library.Runtime.get().load_program(
-                contents(path), verification=library.Verification.InternalConsistency
+                content, verification=library.Verification.InternalConsistency
             )
             if not {"about", "forward"} <= self.program.method_names:
                 raise ModelError(f"{path} does not say what it takes: protege runs the .pte files that it exported.")
