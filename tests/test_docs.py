@@ -312,6 +312,36 @@ def test_only_the_command_with_test_in_it_opened_the_test_set(followed: Path) ->
     assert "resnet8-Mine --test" in line
 
 
+SEARCHES = re.findall(r"^protege (study run best-rates.yaml.*|train .* --search .*)$", HOW_TO, re.M)
+
+
+def test_commands_of_a_search_are_found() -> None:
+    assert len(SEARCHES) == 3
+
+
+@pytest.mark.parametrize("command", SEARCHES)
+def test_a_search_is_begun_as_the_page_says(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read and planned whole; for a run, trained with less. (All trials of the page would take minutes.)"""
+    pytest.importorskip("optuna")
+    if "--log tensorboard" in command:
+        pytest.importorskip("tensorboard")
+    monkeypatch.chdir(tmp_path)
+    Path("best-rates.yaml").write_text(block("search"))
+    less = "--dry-run" if command.startswith("study") else "--optim.epochs 1 --data.limit 60 --trials 2 --quiet"
+    typed(shlex.split(f"{command} {less}"), monkeypatch)
+
+
+def test_the_log_of_a_run_is_where_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the trackers of that command that are installed."""
+    (command,) = re.findall(r"^protege (train .* --log .*)$", HOW_TO, re.M)
+    pytest.importorskip("tensorboard")
+    if importlib.util.find_spec("wandb") is None:
+        command = command.replace(" --log wandb", "")
+    monkeypatch.chdir(tmp_path)
+    typed(shlex.split(f"{command} --optim.epochs 1 --data.limit 60 --quiet"), monkeypatch)
+    assert list(Path("runs").glob("*/tensorboard/events*"))
+
+
 def paint_photos(root: Path) -> None:
     """Twenty images of each of two classes, none like another."""
     from PIL import Image

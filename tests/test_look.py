@@ -79,6 +79,16 @@ def test_without_its_extra_tsne_says_what_to_type(monkeypatch: pytest.MonkeyPatc
         plane(torch.randn(9, 3), "tsne")
 
 
+def test_tsne_keeps_neighbours_together_and_says_the_same_twice() -> None:
+    pytest.importorskip("sklearn")
+    groups = torch.randn(24, 5, generator=torch.Generator().manual_seed(0)) + 50.0 * (torch.arange(24) % 2)[:, None]
+    found = plane(groups, "tsne")
+    apart = torch.cdist(found.points, found.points).fill_diagonal_(torch.inf)
+    assert found.kept is None
+    assert (apart.argmin(1) % 2 == torch.arange(24) % 2).all()
+    assert torch.equal(plane(groups, "tsne").points, found.points)
+
+
 def test_neighbours_of_the_own_class_are_counted() -> None:
     """Two pairs far apart; the last image lies beside the first pair and is of the other class."""
     features = torch.tensor([[0.0], [0.1], [9.0], [9.1], [0.25]])

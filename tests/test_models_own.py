@@ -317,3 +317,31 @@ def test_what_is_wrong_with_a_file_to_judge_is_one_line(words: str, complaint: s
     said = command(["evaluate", *words.split()])
     assert said.code == 2 and complaint in said.err
     assert said.err.count("\n") == 1 and not Path("runs").exists()
+
+
+@pytest.mark.slow  # seven processes: pytest -m slow tests/test_models_own.py
+def test_a_study_of_a_network_of_ones_own_goes_from_its_file_to_its_page(nets: Path) -> None:
+    """Teacher and students; what a YAML file names runs where somebody typed it before."""
+    study = {
+        "question": "does kd help a network of one's own?",
+        "base": {
+            "data": {"name": "cifar10-mini", "limit": 60, "heldout": 40},
+            "teacher": "wide",
+            "student": {"name": "nets.py:SmallNet", "args": {"width": 0.5}},
+            "optim": {"epochs": 1, "batch_size": 60},
+        },
+        "teachers": {"wide": {"model": {"name": "nets.py:SmallNet", "args": {"width": 2.0}}}},
+        "arms": {"alone": {"method": "supervised"}, "kd": {"method": "kd"}},
+        "compare": [{"treatment": "kd", "control": "alone"}],
+        "seeds": {"report": 2},
+    }
+    Path("own.yaml").write_text(json.dumps(study))
+    refused = command(["study", "run", "own.yaml"])
+    assert refused.code == 2 and "--trust-code" in refused.err
+    assert command(["models", "nets.py:SmallNet"]).code == 0
+    said = command(["study", "run", "own.yaml", "--no-probe", "--quiet"])
+    assert said.code == 0, said.err
+    (page,) = Path("runs/studies").glob("own-*/report/report.html")
+    assert 'id="look"' in page.read_text()
+    again = command(["report", "own", "--out", "again"])
+    assert again.code == 0 and 'id="look"' in Path("again/report.html").read_text()

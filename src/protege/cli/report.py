@@ -38,7 +38,10 @@ def report(
         bool, typer.Option("--all", help="all runs of the folder, whatever study they belong to")
     ] = False,
     pictures: Annotated[
-        bool, typer.Option("--pictures/--no-pictures", help="show images that are taken for another class")
+        bool,
+        typer.Option(
+            "--pictures/--no-pictures", help="show images that are taken for another class, and what networks see"
+        ),
     ] = True,
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", help="folder of the data (else PROTEGE_DATA, else the cache)")
