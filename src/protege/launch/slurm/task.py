@@ -45,7 +45,8 @@ def main() -> None:
         moved = before != [_far(job) for job in jobs]
         _again(folder, jobs, "" if moved else ends.no_progress(asked_for.time))
     done = all((reply := folder.replied(stem)) is not None and reply.outcome == "finished" for stem in stems)
-    raise SystemExit(STOPPED if outcome.stopped else 0 if done else 1)
+    # Done is done, however late a stop came: what follows must see it.
+    raise SystemExit(0 if done else STOPPED if outcome.stopped else 1)
 
 
 def _left(folder: Folder, jobs: Sequence[Job]) -> list[Job]:
