@@ -140,7 +140,7 @@ def shipped(draw: random.Random, world: World) -> Case:
 def _other_onnx(draw: random.Random, good: Path, path: Path, how: str) -> str:
     import onnx
 
-    model = onnx.load(good)
+    model: Any = onnx.load(good)
     if how == "about":
         entry = draw.choice(model.metadata_props)
         said = f"about {entry.key}"
