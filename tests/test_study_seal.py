@@ -92,7 +92,7 @@ def test_what_the_stations_write_is_what_is_understood(runs: Path) -> None:
     splits = data.load(known_runs(plan)[0].config.data)
     for run in known_runs(plan):
         train(plan, run.id)
-        opened(Run(runs / run.id), splits, plan.place)
+        opened(run.id, Run(runs / run.id).weights_file(), splits, plan.place)
     assert told(plan) == []
     train(plan, students(plan)[0], "second")
     (warning,) = told(plan)
@@ -158,8 +158,8 @@ def test_another_split_of_the_training_images_does_not_hide_that_the_same_test_i
     few, many = (data.load(DataConfig(name="cifar10-mini", heldout=count)) for count in (100, 200))
     for run in known_runs(described):
         train(described, run.id)
-    opened(Run(runs / students(described)[0]), few, described.place)
-    opened(Run(runs / students(described)[1]), many, described.place)
+    for run, splits in zip(students(described), (few, many), strict=False):
+        opened(run, Run(runs / run).weights_file(), splits, described.place)
     (first, second), _ = read_ledger(runs)
     assert first["data"] != second["data"] and first["test"] == second["test"]
 

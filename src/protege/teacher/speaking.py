@@ -20,10 +20,10 @@ from protege.methods.base import Classifier, Outputs, Shapes, at_least_float32
 from protege.models import build
 from protege.models.compression import compress
 from protege.models.cutting import shape_like
-from protege.models.depthwise import spare_depthwise
 from protege.models.folding import fold_batchnorm
 from protege.models.network import Network, load_weights, wrap
 from protege.models.probing import probe
+from protege.models.spared import spare
 from protege.runs.config import digest
 from protege.runs.process.ranks import present
 from protege.runs.tuning import Choice, agreed, quickest
@@ -178,7 +178,7 @@ def _voice(source: Source, splits: Splits, device: torch.device) -> Voice:
             f"The teacher {name} knows {classes} classes, but {splits.name} here has {len(splits.classes)}. Use the same data for both."
         )
     shapes = shapes_of(network, splits.train.pixels.shape[-1])  # before its norms are folded away
-    folded = spare_depthwise(fold_batchnorm(network)).to(device).eval().requires_grad_(False)
+    folded = spare(fold_batchnorm(network)).to(device).eval().requires_grad_(False)
     never_round_the_last_layer(folded)
     return Voice(folded.to(memory_format=torch.channels_last), mean, std, name, digest(source.file), shapes)  # type: ignore[call-overload]
 

@@ -17,10 +17,10 @@ from protege.methods.lookup import as_its_authors
 from protege.models import ModelConfig, build
 from protege.models.compression import compress
 from protege.models.cutting import Kept, cut
-from protege.models.depthwise import spare_depthwise
 from protege.models.freezing import freeze
 from protege.models.initialisation import first_convolution, whiten
 from protege.models.network import Network, Reader, refuse_other_classes, wrap
+from protege.models.spared import spare
 from protege.runs.config import RunConfig
 from protege.runs.process.ranks import ALONE
 from protege.teacher import speaking
@@ -74,7 +74,7 @@ class Learner(nn.Module):
             module = _begun(config.model, splits)
             if kept is not None:
                 cut(module, kept, size)
-            network = spare_depthwise(wrap(module, config.model))
+            network = spare(wrap(module, config.model))
             refuse_other_classes(network, config.model.name, len(splits.classes))
             compress(network.module, config.compress)
             if config.model.frozen:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from protege.models.depthwise import DepthwiseInFp32
+from protege.models.spared import DepthwiseInFp32, StridedInFp32
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
@@ -21,7 +21,7 @@ class Together:
     """For one network on one device; its modules stay what they are."""
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
-        cast = {nn.Conv2d, nn.Linear} | (set() if device.type == "cpu" else {DepthwiseInFp32})
+        cast = {nn.Conv2d, nn.Linear} | (set() if device.type == "cpu" else {DepthwiseInFp32, StridedInFp32})
         parts = list(network.modules())
         self.device = device
         self.layers = [part for part in parts if type(part) in cast]

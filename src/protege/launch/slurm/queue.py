@@ -121,16 +121,17 @@ class Queue:
 
 def submit(script: Path, answer: Path, dependency: str, name: str) -> str:
     """The number of the job. Where SLURM is silent it is asked again, unless a job of that `name` was taken all the same."""
-    for wait in (*AGAIN_AFTER, None):
-        number, said = _submitted(script, answer, dependency)
-        if number:
-            return number
-        if wait is None or not SILENT.search(said):
+    number, said = _submitted(script, answer, dependency)
+    for wait in AGAIN_AFTER:
+        if number or not SILENT.search(said):
             break
         time.sleep(wait)
         if number := _taken(name):
             answer.write_text(f"{number}\n")
             return number
+        number, said = _submitted(script, answer, dependency)
+    if number:
+        return number
     answer.unlink(missing_ok=True)
     if SILENT.search(said):
         raise NoScheduler(f"sbatch has no answer: {said}. The same command goes on from here.")

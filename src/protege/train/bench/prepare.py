@@ -12,9 +12,9 @@ from protege import data
 from protege.data.base import Splits
 from protege.models import build
 from protege.models.config import ModelConfig
-from protege.models.depthwise import spare_depthwise
 from protege.models.folding import fold_batchnorm
 from protege.models.network import wrap
+from protege.models.spared import spare
 from protege.runs.config import check_run
 from protege.runs.process import keep_freed_memory
 from protege.runs.tuning import quickest
@@ -36,7 +36,7 @@ def prepare(pair: Pair, setting: Setting) -> Facts:
     splits = data.load(setting.data.model_copy(update={"heldout": 0, "resplit": None}), setting.data_dir)
     classes, size = len(splits.classes), splits.train.pixels.shape[-1]
     config = check_run({"data": setting.data, "model": pair.student, "optim": {"batch_size": pair.batch_size}})
-    student = spare_depthwise(wrap(fresh(pair.student, classes), config.model)).to(device)
+    student = spare(wrap(fresh(pair.student, classes), config.model)).to(device)
     student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     teacher = fresh(pair.teacher, classes).to(device)
     few = examples(splits, TRIED_WITH, device)
@@ -86,7 +86,7 @@ def stand_in(teacher: nn.Module, images: torch.Tensor, file: Path) -> Path:
 
 def quicker_teacher(name: str, teacher: nn.Module, images: torch.Tensor) -> str:
     """By trial. A real teacher must say the same in bf16, which one without knowledge cannot show."""
-    asked = spare_depthwise(fold_batchnorm(teacher)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    asked = spare(fold_batchnorm(teacher)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     asks: dict[str, Callable[[], object]] = {one: lambda one=one: _ask(asked, images, one) for one in PRECISIONS}
     return quickest(f"teacher {name} {tuple(images.shape)} for the benchmark", asks, images.device).name
 
