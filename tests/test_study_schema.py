@@ -270,7 +270,7 @@ def test_a_reduced_form_says_all_that_differs() -> None:
     assert set(found.changes) == {
         "optim.batch_size 32 instead of 128 (every run)",
         "optim.lr 0.01 instead of 0.1 (every teacher)",
-        "2 seeds that report instead of 5",
+        "2 seeds to report instead of 5",
         "1 seed of teacher resnet14 instead of 3",
     }
 

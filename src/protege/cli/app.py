@@ -114,6 +114,8 @@ def _is_full(stream: TextIO) -> bool:
     """Whether not even an empty line can be written: rich loses what it could not."""
     try:
         os.write(stream.fileno(), b"\n")
+    except io.UnsupportedOperation:  # no file of the system: a notebook's, say
+        return False
     except OSError:
         return True
     return False

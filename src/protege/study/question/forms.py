@@ -86,8 +86,8 @@ def _point(values: Mapping[str, Any]) -> str:
 
 def _of_counts(full: Study, reduced: Study) -> Iterator[str]:
     counts = {
-        "seeds that report": (len(full.seeds.report), len(reduced.seeds.report)),
-        "seeds that select": (len(full.select_seeds), len(reduced.select_seeds)),
+        "seeds to report": (len(full.seeds.report), len(reduced.seeds.report)),
+        "seeds to choose by": (len(full.select_seeds), len(reduced.select_seeds)),
         "comparisons": (len(full.compare), len(reduced.compare)),
     }
     for key, teacher in full.teachers.items():
