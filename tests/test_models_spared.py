@@ -15,6 +15,7 @@ from protege.methods.base import Shapes
 from protege.models import build
 from protege.models.config import ModelConfig
 from protege.models.folding import fold_batchnorm
+from protege.models.rounding import round_weights
 from protege.models.spared import DepthwiseInFp32, StridedInFp32, spare
 from protege.runs.config import check_run
 from protege.train.learner import Learner
@@ -84,23 +85,36 @@ def gradient(layer: nn.Module, images: torch.Tensor) -> torch.Tensor:
     return weight.grad.clone()
 
 
-def soil(like: torch.Tensor) -> None:
-    """Leave numbers that are none in memory that is given back."""
-    for kind in (torch.float32, torch.bfloat16):
-        del (rubbish := [torch.full_like(like, torch.nan, dtype=kind) for _ in range(3)])[:]
-    assert not rubbish
-
-
-def test_gradients_of_weights_that_meet_no_pixel_are_nought_whatever_lay_in_memory() -> None:
-    """A ResNet with a stem for photographs is down to one pixel before its last stage where images are small."""
-    (layer,) = spare(nn.Sequential(nn.Conv2d(64, 64, 3, stride=2, padding=1, bias=False)))
+def same_gradient(layer: nn.Module) -> torch.Tensor:
+    """Of 64 channels of one pixel, again and again, with rubbish in the memory in between."""
     images = torch.randn(32, 64, 1, 1, generator=torch.Generator().manual_seed(0))
     seen = []
     for _ in range(8):
         seen.append(gradient(layer, images))
         soil(seen[0])
     assert all(torch.equal(one, seen[0]) for one in seen)
-    assert seen[0][:, :, 1, 1].all() and seen[0].count_nonzero() == 64 * 64
+    return seen[0]
+
+
+def soil(like: torch.Tensor) -> None:
+    """Leave numbers that are none in memory that is given back."""
+    rubbish = [
+        torch.full_like(like, torch.nan, dtype=kind) for kind in (torch.float32, torch.bfloat16) for _ in range(3)
+    ]
+    del rubbish
+
+
+def test_gradients_of_weights_that_meet_no_pixel_are_nought_whatever_lay_in_memory() -> None:
+    """A ResNet with a stem for photographs is down to one pixel before its last stage where images are small."""
+    (layer,) = spare(nn.Sequential(nn.Conv2d(64, 64, 3, stride=2, padding=1, bias=False)))
+    seen = same_gradient(layer)
+    assert seen[:, :, 1, 1].all() and seen.count_nonzero() == 64 * 64
+
+
+def test_so_are_those_of_convolutions_with_rounded_weights() -> None:
+    (layer,) = spare(nn.Sequential(nn.Conv2d(64, 64, 3, stride=2, padding=1, bias=False)))
+    round_weights(layer, 8, "minmax")
+    same_gradient(layer)
 
 
 SHAPES = [shape for shape in product(range(1, 8), (2, 3, 5), (2, 3), (0, 1, 2), (1, 2)) if shape[3] < shape[1]]

@@ -14,6 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from protege.models.spared import StridedInFp32
+
 Ranges = Literal["learned", "minmax"]
 SMALLEST = 1e-8  # step: a range of nothing would divide by zero
 MEMORY = 0.9  # of a running range, a batch
@@ -105,9 +107,8 @@ class RoundedOutput(nn.Module):
     def follow(self, values: Tensor) -> None:
         """Move the range towards this batch's."""
         low, high = values.aminmax()
-        if (
-            self.ranges == "learned" and self.bits < 8
-        ):  # a start: what is far out is not worth a grid that is coarser still
+        if self.ranges == "learned" and self.bits < 8:
+            # a start: what is far out is not worth a grid that is coarser still
             spread, middle = SPREAD * values.std(), values.mean()
             low, high = low.maximum(middle - spread), high.minimum(middle + spread)
         batch = torch.stack([low.clamp(max=0), high.clamp(min=0)])
@@ -154,13 +155,16 @@ class RoundedWeights(nn.Module):
         """After a plain layer has become one of this kind."""
         self.bits, self.ranges, self.around = bits, ranges, around
         if ranges == "learned":
-            start = 2 * self.weight.detach().flatten(1).abs().mean(1) / math.sqrt(largest(bits))
-            # at 8 bits that start would leave most levels to values that do not occur
-            self.step = Step(self.widest() if bits == 8 else start.clamp(min=SMALLEST))
+            self.step = Step(self.widest() if bits == 8 else self.usual())
 
     def steps(self) -> Tensor:
         """One for each output channel."""
         return self.step.clamp(min=SMALLEST) if self.ranges == "learned" else self.widest()
+
+    def usual(self) -> Tensor:
+        """Where learned steps begin, as published. At 8 bits most levels would be left to values that do not occur."""
+        mean = self.weight.detach().flatten(1).abs().mean(1)
+        return (2 * mean / math.sqrt(largest(self.bits))).clamp(min=SMALLEST)
 
     def widest(self) -> Tensor:
         """The steps at which the largest weight is the last level."""
@@ -198,7 +202,7 @@ class RoundedWeights(nn.Module):
         return (self.weight / step.reshape(shape)).clamp(-top, top).round().to(torch.int8), step.clone()
 
 
-class RoundedConv2d(RoundedWeights, nn.Conv2d):
+class RoundedConv2d(RoundedWeights, StridedInFp32):
     """A convolution with rounded weights; made of a plain one by `__class__`, so that names and weights stay."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002

@@ -13,11 +13,12 @@ M = TypeVar("M", bound=nn.Module)
 class Spared(nn.Conv2d):
     """Where it is spared it computes in fp32 and hands on bf16; on other devices it is an ordinary convolution."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
+        """What every convolution comes down to, whatever was done to its weights before."""
         if input.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or not self.is_spared(input):
-            return super().forward(input)
+            return super()._conv_forward(input, weight, bias)
         with torch.autocast("cpu", enabled=False):
-            return super().forward(input.float()).to(torch.bfloat16)
+            return super()._conv_forward(input.float(), weight, bias).to(torch.bfloat16)
 
     def is_spared(self, input: Tensor) -> bool:  # noqa: A002
         raise NotImplementedError
@@ -34,6 +35,8 @@ class StridedInFp32(Spared):
     """Where some of its weights never meet a pixel: oneDNN's gradient of these in bf16 is whatever lay in memory, and mostly no number."""
 
     def is_spared(self, input: Tensor) -> bool:  # noqa: A002
+        if max(self.stride) == 1:
+            return False
         assert not isinstance(self.padding, str)  # "same" goes with a stride of 1 only
         sides = zip(input.shape[-2:], self.kernel_size, self.stride, self.padding, self.dilation, strict=True)
         return any(_some_weight_misses(*side) for side in sides)
