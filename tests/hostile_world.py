@@ -28,18 +28,8 @@ SECONDS = 20.0  # of processor time
 WORKER = "WORKER"  # in place of a verb: a job's file, and that of its reply
 NOBODY = 65534
 WAITS = 300.0  # seconds for something that is waited for without end, on a busy machine
-TINY = [
-    "--data",
-    "cifar10-mini",
-    "--data.limit",
-    "40",
-    "--data.heldout",
-    "20",
-    "--model",
-    "resnet8",
-    "--optim.epochs",
-    "1",
-]
+FEW = ["--data", "cifar10-mini", "--data.limit", "40", "--data.heldout", "20", "--optim.epochs", "1"]
+TINY = [*FEW, "--model", "resnet8"]
 WHERE = ["--threads", "1", "--quiet"]
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hostile_world import LONGEST, Said, command
+from hostile_world import FEW, LONGEST, WHERE, Said, command
 from hub_cases import TOKEN, Hub
 
 from protege import runs
@@ -29,19 +29,7 @@ from protege.runs.config import Place, TeacherConfig
 from protege.ship.push import without_folders
 from protege.teacher.sources import identify
 
-TINY = [
-    "--data",
-    "cifar10-mini",
-    "--data.limit",
-    "40",
-    "--data.heldout",
-    "20",
-    "--optim.epochs",
-    "1",
-    "--threads",
-    "1",
-    "--quiet",
-]
+TINY = [*FEW, *WHERE]
 TAUGHT = ["train", *TINY, "--model", "resnet8", "--method", "kd"]
 
 

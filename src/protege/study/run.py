@@ -20,6 +20,7 @@ from protege.runs import read_json
 from protege.runs.config import Place
 from protege.runs.display import console, duration
 from protege.runs.records import Commands
+from protege.ship.figures.turns import unheard
 from protege.study.conduct.estimate import Estimate, estimate, refuse_what_does_not_fit
 from protege.study.conduct.jobs import conduct, in_charge, jobs, known_runs, left, progress, still_to_come
 from protege.study.conduct.pricing import price
@@ -92,14 +93,10 @@ def run_study(
             watch.write()
             raise Stopped(f"{_how_far(plan)} {launched.after_a_stop}")
         if plan.study.ship and not only and not done.failed:
-            price(plan, console.print if not quiet else _unheard)
+            price(plan, unheard if quiet else console.print)
         findings = gather(plan, done.failed, commands)
         write(plan.folder / "findings.json", findings)
         return planned, findings
-
-
-def _unheard(_: str) -> None:
-    """Nobody wants to know."""
 
 
 def _how_far(plan: Plan) -> str:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from protege.runs.display import Plain
+from protege.runs.display import Plain, unless_shown
 
 if TYPE_CHECKING:
     from protege.study.findings.record import Cell, Findings, TeacherFacts
 
 WIDE = 120  # of a file, into which a table is written as it is
-out = Plain(
-    highlight=False,
-    markup=False,
-    emoji=False,
-    soft_wrap=True,
-    width=None if sys.stdout and sys.stdout.isatty() else WIDE,
-)
+out = Plain(highlight=False, markup=False, emoji=False, soft_wrap=True, width=unless_shown(WIDE))
 
 
 def say_plan(planned: dict[str, Any]) -> None:

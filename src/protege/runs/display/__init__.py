@@ -25,9 +25,14 @@ class Plain(Console):
 
 
 console = Plain(stderr=True, highlight=False, markup=False, emoji=False)  # what happens
-out = Plain(  # what was asked for
-    highlight=False, markup=False, emoji=False, width=None if sys.stdout and sys.stdout.isatty() else 160
-)
+
+
+def unless_shown(columns: int) -> int | None:
+    """So many where the standard output is a file or nobody's; None where it is a terminal, which has a width of its own."""
+    return None if sys.stdout and sys.stdout.isatty() else columns
+
+
+out = Plain(highlight=False, markup=False, emoji=False, width=unless_shown(160))  # what was asked for
 
 
 def headed(first: str, rest: str) -> Text:

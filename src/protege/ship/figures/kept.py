@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from protege.errors import RunError
 from protege.runs import find, read_json, records, write_json
+from protege.runs.config import digest
 from protege.ship.figures.measure import Measured
 from protege.ship.shipped import FILES
 
@@ -38,7 +38,7 @@ def keep(one: Measured, runs: Path, which: str) -> None:
     if path.suffix not in FILES:
         find(runs, one.source).keep_measured(which, price_of(one))
     elif path.with_name("card.json").exists():
-        kept = {**beside(path), path.name: {**price_of(one), "sha256": digest(path)}}
+        kept = {**beside(path), path.name: {**price_of(one), "sha256": contents(path)}}
         write_json(path.with_name("measured.json"), kept)
 
 
@@ -47,7 +47,7 @@ def recall(one: Measured, runs: Path, which: str) -> bool:
     path = Path(one.source)
     if path.suffix in FILES:
         kept = beside(path).get(path.name, {})
-        same = kept.get("sha256") == digest(path)
+        same = kept.get("sha256") == contents(path)
     else:
         kept, same = find(runs, one.source).measured().get(which, {}), True
     if not (same and kept.get("runtime") == library(path) and is_like(one, kept)):
@@ -80,8 +80,7 @@ def beside(path: Path) -> dict[str, Any]:
         return {}
 
 
-def digest(path: Path) -> str:
-    """Of the file, and of the weights beside it where a format has two."""
+def contents(path: Path) -> str:
+    """Digest of the file, and of the weights beside it where a format has two."""
     weights = path.with_suffix(".bin")
-    content = path.read_bytes() + (weights.read_bytes() if path.suffix == ".xml" and weights.exists() else b"")
-    return sha256(content).hexdigest()
+    return digest(path) + (digest(weights) if path.suffix == ".xml" and weights.exists() else "")

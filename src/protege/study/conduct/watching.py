@@ -46,8 +46,8 @@ class Watching:
             placed = self._placed()
         except NoScheduler as error:
             placed, note = {}, f" ({error})"
-        known, failed = known_runs(plan), self._failed()
-        rows = [self._row(run, run.id in listed, placed, failed) for run in known]
+        known, last = known_runs(plan), self._last()
+        rows = [self._row(run, run.id in listed, placed, last["failed"]) for run in known]
         return Seen(
             plan.study.name,
             tuple(with_guesses(left_out(rows, known))),
@@ -55,24 +55,17 @@ class Watching:
             now.to_unseal - now.unsealed,
             f"test scores of {now.unsealed} read" if now.unsealed else "no test scores read",
             by or self._conductor(),
-            self._last_command(),
-            {key: said for key, said in failed.items() if not key.startswith("train ")},
+            last["command"] or self._command,
+            {key: said for key, said in last["failed"].items() if not key.startswith("train ")},
             note,
         )
 
     def _last(self) -> Mapping[str, Any]:
-        """Nothing where no command has begun, or its record is damaged."""
+        """The last command, and by the keys of jobs what failed under it. Nothing where none has begun, or its record is damaged."""
         try:
             return read_json(conduct_file(self._plan), Conduct)
         except RunError:
             return {"command": "", "failed": {}}
-
-    def _last_command(self) -> str:
-        return self._last()["command"] or self._command
-
-    def _failed(self) -> Mapping[str, str]:
-        """By the keys of jobs: those that the last command was told of."""
-        return self._last()["failed"]
 
     def _conductor(self) -> str:
         """The job that looks after a study which was left to it."""
