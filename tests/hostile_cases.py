@@ -12,6 +12,7 @@ import random
 import shutil
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,12 @@ from hostile_world import (
     WORDS,
     Case,
     Maker,
+    Said,
     World,
+    changed,
     command,
     copied,
+    precious,
     put_thing,
     spoil_bytes,
     spoil_json,
@@ -702,16 +706,20 @@ def case_of(seed: int, world: World, only: str = "") -> Case:
     return KINDS[kind][0](draw, world)
 
 
-def tried(seed: int, good: World, folder: Path, only: str = "") -> tuple[Case, str]:
+def tried(
+    seed: int, good: World, folder: Path, only: str = "", give: Callable[[list[str]], Said] = command
+) -> tuple[Case, str]:
     """Make the case, give its command, judge."""
+    shutil.rmtree(folder, ignore_errors=True)
     world = copied(good, folder)
     before = Path.cwd()
     os.chdir(folder)
     try:
         case = case_of(seed, world, only)
+        held = precious(case, world)
         with surrounded(case):
-            said = command(case.arguments)
-        return case, verdict(case, said, world)
+            said = give(case.arguments)
+        return case, verdict(case, said, world) or changed(held)
     finally:
         os.chdir(before)
         shutil.rmtree(folder, ignore_errors=True)

@@ -383,7 +383,7 @@ def moving(draw: random.Random, world: World) -> Case:
     root = ["--runs", str(world.runs)]
     verb = draw.choice([["list", *root], ["show", world.student, *root], ["evaluate", world.student, *root], ["report", "--all", *root], ["predict", world.student, "photos", *root], ["predict", "model.onnx", "photos"], ["data", "folder:photos"], ["train", "run.yaml", *WHERE, "--runs", "study.yaml"],
                         ["study", "show", "study.yaml", *root], ["remember", "list", *root], ["pack", world.student, "--out", "p.tar", *root], ["train", *TINY, "--seed", "6", "--teacher", world.student, *WHERE, *root]])  # fmt: skip
-    return Case("moving", path.name, verb, meanwhile=change)
+    return Case("moving", path.name, verb, meanwhile=change, moving=path.name)
 
 
 def repeated(draw: random.Random, world: World) -> Case:

@@ -15,6 +15,7 @@ import random
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import traceback
@@ -73,6 +74,27 @@ def command(arguments: list[str]) -> Said:
     finally:
         sys.argv = before
     return Said(code, out.getvalue(), err.getvalue(), crash)
+
+
+def typed(arguments: list[str]) -> Said:
+    """The same in a process of its own, as a shell would start it; here where a shell could not type it."""
+    verb = ["protege", *arguments]
+    if arguments[:1] == [WORKER]:
+        verb = ["protege.launch.worker", "--job", arguments[1], "--reply", arguments[2]]
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-P", "-m", *verb],
+            check=False,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=WAITS,
+        )
+    except (ValueError, OSError):
+        return command(arguments)
+    except subprocess.TimeoutExpired:
+        return Said(None, "", "", "hang")
+    out, err = (stream.decode(errors="replace") for stream in (ended.stdout, ended.stderr))
+    return Said(ended.returncode, out, err)
 
 
 def _place(error: BaseException) -> str:
@@ -318,9 +340,33 @@ class Case:
     largest_file: int | None = None  # bytes, after which the disk is full
     as_nobody: bool = False  # without the rights of whoever owns all files
     meanwhile: Callable[[int], None] | None = None  # done again and again while the command runs
+    moving: str = ""  # the name of the file that it changes
 
 
 Maker = Callable[[random.Random, World], Case]
+
+
+def precious(case: Case, world: World) -> dict[Path, bytes]:
+    """Files that the command has no business to change, with their contents."""
+    verb, student = case.arguments[:1], world.runs / world.student
+    held = [world.runs / world.teacher, world.folder / "photos"]
+    if verb not in (["remove"], ["train"], ["remember"], [WORKER]):
+        held.append(student)
+    found = [path for folder in held for path in folder.rglob("*") if "evaluations" not in path.parts]
+    found += [world.folder / name for name in ("run.yaml", "study.yaml", "model.onnx")]
+    return {path: path.read_bytes() for path in found if _is_kept(path) and path.name != case.moving}
+
+
+def _is_kept(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink() and path.name != "lock"
+
+
+def changed(before: dict[Path, bytes]) -> str:
+    """The first of these files that is not what it was."""
+    for path, content in before.items():
+        if not path.is_file() or path.read_bytes() != content:
+            return f"{path.parent.name}/{path.name} is not what it was"
+    return ""
 
 
 def verdict(case: Case, said: Said, world: World) -> str:
