@@ -103,7 +103,7 @@ def _world(folder: Path) -> dict[str, Any]:
     told = apart(made)
     if "folder" not in told:
         raise SystemExit(f"the good runs could not be made: {told['fault']}")
-    return {name: told[name] for name in ("teacher", "student", "study")} | {"folder": folder}
+    return {name: told[name] for name in ("teacher", "student", "unfinished", "study")} | {"folder": folder}
 
 
 def _case(seed: int, good: Any, folder: Path, only: str, anew: bool) -> dict[str, Any]:

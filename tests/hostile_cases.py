@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hostile_files
 import hostile_verbs
 from hostile_world import (
     RAW,
@@ -36,6 +37,7 @@ from hostile_world import (
     put_thing,
     spoil_bytes,
     spoil_json,
+    spoil_tensors,
     spoil_value,
     surrounded,
     verdict,
@@ -141,22 +143,6 @@ def run_weights(draw: random.Random, world: World) -> Case:
     )
     said = spoil_tensors(draw, path) if draw.random() < 0.6 else spoil_bytes(draw, path)
     return Case("run weights", f"{path.name} {said}", looks(draw, world, world.student))
-
-
-def spoil_tensors(draw: random.Random, path: Path) -> str:
-    """The header of a safetensors file says something else."""
-    content = path.read_bytes()
-    (length,) = struct.unpack("<Q", content[:8])
-    header = json.loads(content[8 : 8 + length])
-    said = spoil_value(draw, header)
-    if draw.random() < 0.3 and isinstance(header.get("__metadata__"), dict):
-        header["__metadata__"] = {
-            "protege": draw.choice(["", "{}", "[]", "null", '{"sha256": 3}', '{"sha256": "x", "about": 3}', "[" * 5000])
-        }
-    dumped = json.dumps(header).encode()
-    size = draw.choice([len(dumped), len(dumped), len(dumped), 2**63, 2**40, 0])
-    path.write_bytes(struct.pack("<Q", size) + dumped + content[8 + length :])
-    return said
 
 
 class Runs:
@@ -695,6 +681,13 @@ KINDS: dict[str, tuple[Maker, int]] = {
     "moving": (hostile_verbs.moving, 8),
     "repeated": (hostile_verbs.repeated, 15),
     "jobs": (hostile_verbs.jobs, 5),
+    "photographs": (hostile_files.photographs, 20),
+    "resumed": (hostile_files.resumed, 15),
+    "caches": (hostile_files.caches, 10),
+    "studies": (hostile_files.studies, 15),
+    "folders": (hostile_files.folders, 15),
+    "trained": (hostile_files.trained, 25),
+    "replies": (hostile_files.replies, 8),
 }
 
 

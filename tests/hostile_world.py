@@ -15,12 +15,13 @@ import random
 import resource
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ WAITS = 300.0  # seconds for something that is waited for without end, on a busy
 FEW = ["--data", "cifar10-mini", "--data.limit", "40", "--data.heldout", "20", "--optim.epochs", "1"]
 TINY = [*FEW, "--model", "resnet8"]
 WHERE = ["--threads", "1", "--quiet"]
+UNFINISHED = [*FEW[:6], "--optim.epochs", "3", "--model", "resnet8", "--seed", "11"]
 
 
 class Hang(BaseException):
@@ -136,6 +138,7 @@ class World:
     folder: Path
     teacher: str = ""
     student: str = ""
+    unfinished: str = ""
     study: str = "kept-00000000"
 
     @property
@@ -169,7 +172,19 @@ def good_world(folder: Path) -> World:
     shutil.move(folder / "exported" / "model.onnx", folder / "model.onnx")
     (folder / "run.yaml").write_text(json.dumps(RUN))
     (folder / "study.yaml").write_text(json.dumps(STUDY))
+    (folder / "done.yaml").write_text(json.dumps(DONE))
+    _done("study", "run", str(folder / "done.yaml"), "--no-probe", "--runs", str(world.runs))
+    world.unfinished = _rested(world.runs)
     return world
+
+
+def _rested(root: Path) -> str:
+    """A run that was left after its first epoch, as parts of searches are."""
+    from protege.cli.options import describe
+    from protege.runs.config import Place
+    from protege.train.loop import train
+
+    return train(describe(None, UNFINISHED, []), Place(runs=root, threads=1, quiet=True, until=1)).id
 
 
 def _done(*arguments: str) -> Said:
@@ -189,7 +204,7 @@ def _photos(folder: Path) -> None:
 
 def copied(world: World, folder: Path) -> World:
     shutil.copytree(world.folder, folder, symlinks=True)
-    return World(folder, world.teacher, world.student, world.study)
+    return replace(world, folder=folder)
 
 
 RUN: dict[str, Any] = {
@@ -211,6 +226,13 @@ STUDY: dict[str, Any] = {
     "seeds": {"select": [100], "report": 2},
     "compare": [{"treatment": "kd", "control": "alone", "primary": True}],
     "published": [{"arm": "kd", "value": 70.0}],
+}
+
+DONE: dict[str, Any] = {  # whose runs are the teacher and the student that there are
+    **{key: STUDY[key] for key in ("question", "base", "compare")},
+    "teachers": {"small": {"model": "resnet8", "seeds": [0]}},
+    "arms": {"alone": {"method": "supervised"}, "kd": {"method": "kd", "teacher": "small"}},
+    "seeds": {"report": [0]},
 }
 
 # ---- values that somebody might write ----
@@ -290,6 +312,22 @@ def spoil_json(draw: random.Random, path: Path) -> str:
     said = spoil_value(draw, value)
     dumped = [json.dumps(one) for one in value] if lines else [json.dumps(value, indent=1)]
     path.write_text("\n".join(dumped) + "\n")
+    return said
+
+
+def spoil_tensors(draw: random.Random, path: Path) -> str:
+    """The header of a safetensors file says something else."""
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    said = spoil_value(draw, header)
+    if draw.random() < 0.3 and isinstance(header.get("__metadata__"), dict):
+        header["__metadata__"] = {
+            "protege": draw.choice(["", "{}", "[]", "null", '{"sha256": 3}', '{"sha256": "x", "about": 3}', "[" * 5000])
+        }
+    dumped = json.dumps(header).encode()
+    size = draw.choice([len(dumped), len(dumped), len(dumped), 2**63, 2**40, 0])
+    path.write_bytes(struct.pack("<Q", size) + dumped + content[8 + length :])
     return said
 
 

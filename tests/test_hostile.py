@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 import torch
 from hostile_cases import KINDS, tried
+from hostile_files import POSTSCRIPT
 from hostile_world import TINY, WHERE, WORKER, World, command, copied, good_world
+from PIL import EpsImagePlugin
 
 from protege import runs
 from protege.cli.app import what_failed
@@ -27,7 +29,7 @@ from protege.models.weights import read_weights
 from protege.runs.locking import held_by
 from protege.runs.tuning import _alone
 
-CASES = 12  # of each kind
+CASES = 8  # of each kind
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +255,32 @@ def test_what_is_wrong_in_somebodys_method_is_a_line_that_names_its_place(terms:
     said = command(["train", *TINY, "--method", "mine.py:Mine", *WHERE, "--runs", str(world.runs)])
     assert said.code == 2
     assert re.search(f"The method mine.py:Mine fails: .*{ODD_TERMS[terms]}", said.err), said.err
+
+
+@pytest.mark.parametrize(
+    "line", ["reads = 3", "reads = 'stages'", "needs_teacher = 'no'", "presets = [1]", "adds = None"]
+)
+def test_what_a_method_says_of_itself_is_checked_before_it_is_used(line: str, world: World) -> None:
+    Path("mine.py").write_text(
+        f"from protege.methods import Method\n\nclass Mine(Method):\n    {line}\n"
+        "    def terms(self, student, teacher, batch, adapters, progress):\n        return {}\n"
+    )
+    said = command(["train", *TINY, "--method", "mine.py:Mine", *WHERE, "--runs", str(world.runs)])
+    name, value = line.split(" = ")
+    assert (said.code, f"Mine in mine.py has {name} = {value}; write {name} = " in said.err) == (2, True), said.err
+
+
+def test_a_program_that_is_named_as_a_photograph_is_not_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a picture that tells how it is drawn, Pillow would ask Ghostscript."""
+    Path("bin").mkdir()
+    Path("bin/gs").write_text(f"#!/bin/sh\ntouch {world.canary}\n")
+    Path("bin/gs").chmod(0o755)
+    monkeypatch.setenv("PATH", "bin", prepend=":")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    Path("photos/cat/x.jpg").write_bytes(POSTSCRIPT)
+    command(["data", "folder:photos"])
+    command(["predict", "model.onnx", "photos/cat/x.jpg"])
+    assert not world.canary.exists()
 
 
 @pytest.mark.parametrize("verb", [["data"], ["models"], ["methods"]])

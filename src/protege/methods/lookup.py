@@ -20,6 +20,13 @@ from protege.errors import ConfigError, ProtegeError, out_of_memory, quoted, sug
 from protege.methods.base import Method
 
 METHODS: dict[str, type[Method]] = {}  # filled by the package, which every import of this file has gone through
+DECLARED: dict[str, tuple[Any, str]] = {  # what a class says of itself, outside of its fields
+    "reads": ((tuple, list, set, frozenset), '("stages",)'),
+    "needs_teacher": (bool, "False"),
+    "presets": (Mapping, '{"resnet56 -> resnet20": {"temperature": 4}}'),
+    "variants": (Mapping, "{}"),
+    **dict.fromkeys(("family", "paper", "formula", "source", "adds"), (str, '"..."')),
+}
 
 
 def parse_method(data: object) -> Method:
@@ -74,6 +81,10 @@ def outside(name: str) -> type[Method]:
         raise ValueError(f"{place} has no class {attribute} that extends protege.methods.Method")  # noqa: TRY004
     if kind.model_fields["name"].annotation is not str:
         raise ValueError(f"{attribute} in {place} sets its own name; leave `name` out of the class")
+    for field, (takes, example) in DECLARED.items():
+        if not isinstance(getattr(kind, field, None), takes):
+            said = quoted(vars(kind).get(field), 40)
+            raise ValueError(f"{attribute} in {place} has {field} = {said}; write {field} = {example}")  # noqa: TRY004
     return kind
 
 

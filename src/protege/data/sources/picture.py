@@ -20,8 +20,15 @@ NOT_PICTURES = {"EPS", "PS", "WMF", "MPEG", "HDF5", "GRIB", "BUFR", "PDF", "FITS
 @cache
 def endings() -> frozenset[str]:
     """File name endings, lower case, of the pictures that this machine's Pillow can open."""
-    known = Image.registered_extensions()
-    return frozenset(ending for ending, kind in known.items() if kind in Image.OPEN and kind not in NOT_PICTURES)
+    known, kinds = Image.registered_extensions(), formats()
+    return frozenset(ending for ending, kind in known.items() if kind in kinds)
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """What those may hold, whatever they are called: a PostScript program that is named x.jpg would be run by Ghostscript."""
+    Image.init()
+    return tuple(kind for kind in Image.OPEN if kind not in NOT_PICTURES)
 
 
 @contextmanager
@@ -40,7 +47,7 @@ def decoded(path: Path | BinaryIO, side: int) -> npt.NDArray[np.uint8]:
     """The file's (first) image: turned as EXIF says, on white where transparent, made `side` x `side`."""
     if isinstance(path, Path) and not path.is_file():  # a pipe would wait for ever
         raise ValueError("no such file" if not path.exists() else "not a regular file")
-    with Image.open(path) as image:
+    with Image.open(path, formats=formats()) as image:
         image.draft("RGB", (2 * side, 2 * side))  # JPEG only: decode no more than twice the size that is needed
         return fitted(as_seen(image), side)
 
