@@ -158,6 +158,14 @@ def test_a_card_holds_accuracy_with_its_interval_and_the_input(exported: Callabl
     assert found["latency"] is None  # only where it was asked for
 
 
+def test_a_card_counts_the_images_that_ranges_came_from(run: Run, exported: Callable[[Wanted], Exported]) -> None:
+    """No more than there were."""
+    wanted, there = Wanted(precision="int8"), run.record()["data"]["train"]
+    assert there < wanted.calibration_images
+    found = json.loads((exported(wanted).path.parent / "card.json").read_text())
+    assert found["bits"]["calibration_images"] == there
+
+
 def test_no_kind_of_file_takes_the_place_of_another(run: Run) -> None:
     kinds = [(Wanted(), "final"), (Wanted(), "best"), (Wanted(raw=True), "final"), (Wanted(precision="int8"), "final")]
     assert [folder_of(run, wanted, which).name for wanted, which in kinds] == [

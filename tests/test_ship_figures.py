@@ -19,7 +19,7 @@ from protege.errors import ConfigError, ModelError
 from protege.models.measure import describe
 from protege.ship.figures import choose as choosing
 from protege.ship.figures import kept, turns
-from protege.ship.figures.choose import Budget, amount, choose, dominated
+from protege.ship.figures.choose import Budget, amount, choose, dominated, overlaps
 from protege.ship.figures.measure import Measured, measure, time_for_limit, time_in_turns
 from protege.ship.figures.turns import Asked, narrow
 
@@ -67,6 +67,12 @@ def test_nothing_is_chosen_where_nothing_fits_or_was_judged() -> None:
 def test_one_that_the_images_cannot_tell_from_the_best_is_named() -> None:
     near = figures("near", 0.899, 20_000, 0.1, spread=0.01)
     assert choose([MIDDLE, near], Budget()).as_good == [near]
+
+
+def test_one_that_is_dearer_in_all_is_not_named_beside_the_best() -> None:
+    dearer = figures("dearer", 0.899, 95_000, 0.9, spread=0.01)
+    assert overlaps(MIDDLE, dearer)
+    assert choose([MIDDLE, dearer], Budget()).as_good == []
 
 
 def test_dominated_is_what_another_beats_in_all() -> None:

@@ -46,7 +46,7 @@ def bits(run: Run, wanted: Wanted, made: Exported) -> dict[str, Any] | None:
     compress = run.config().compress
     trained = compress is not None and compress.rounds
     activations = compress.activations if compress is not None and trained else 8
-    images = None if trained else wanted.calibration_images
+    images = None if trained else min(wanted.calibration_images, run.record()["data"]["train"])
     return {"weights": made.bits, "activations": activations, "trained": trained, "calibration_images": images}
 
 

@@ -54,7 +54,7 @@ class Choice:
 
     best: Measured | None
     fitting: list[Measured]
-    as_good: list[Measured]  # whose intervals overlap the best one's, cheapest first
+    as_good: list[Measured]  # cheaper in something, and their intervals overlap the best one's; the smallest first
     next_larger: Measured | None  # the cheapest that is better and does not fit
     needs: dict[str, float]  # what the budget would have to be for that one
 
@@ -72,7 +72,7 @@ def choose(measured: Sequence[Measured], budget: Budget) -> Choice:
     judged = [one for one in measured if one.accuracy is not None]
     fitting = sorted((one for one in judged if budget.fits(one)), key=lambda one: (-good(one), one.bytes))
     best = fitting[0] if fitting else None
-    as_good = [one for one in fitting[1:] if best and overlaps(one, best)]
+    as_good = [one for one in fitting[1:] if best and overlaps(one, best) and not beats(best, one)]
     better = [one for one in judged if not budget.fits(one) and (best is None or good(one) > good(best))]
     larger = min(better, key=lambda one: overshoot(one, budget), default=None)
     needs = {cost: getattr(larger, cost) for cost in budget.exceeded(larger)} if larger else {}
