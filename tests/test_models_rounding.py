@@ -179,3 +179,18 @@ def test_eight_bits_begin_where_nothing_is_cut_off() -> None:
     assert ((output(values) - values).abs() <= output.step * 1.001).all()
     few = RoundedOutput(4, "learned").train()
     assert few(values).max() < values.max(), "of sixteen levels none is spent on what is far out"
+
+
+def test_a_step_that_shrinks_does_not_run_through_zero() -> None:
+    """A channel with a step below zero is silent, and stays so: nothing moves its step back."""
+    torch.manual_seed(0)
+    layer, norm = nn.Conv2d(8, 16, 3), nn.BatchNorm2d(16)
+    round_weights(layer, 8, "learned")
+    assert isinstance(layer, RoundedWeights)
+    optimizer = torch.optim.SGD([*layer.parameters(), *norm.parameters()], lr=0.03, momentum=0.9)
+    for _ in range(60):
+        images = torch.randn(16, 8, 6, 6)
+        optimizer.zero_grad()
+        (norm(layer(images)).relu() - images[:, :, 1:-1, 1:-1].repeat(1, 2, 1, 1)).square().mean().backward()
+        optimizer.step()
+    assert (layer.step > 0.5 * layer.widest()).all()

@@ -161,6 +161,18 @@ class RoundedWeights(nn.Module):
         """One for each output channel."""
         return self.step.clamp(min=SMALLEST) if self.ranges == "learned" else self.widest()
 
+    def paced(self) -> Tensor:
+        """The steps, whose gradients are smaller by the square of how much finer they are than published.
+
+        Where a norm follows, a layer's scale changes nothing, so the gradient of a step grows as the step shrinks: at one pace it
+        runs through zero, and a channel whose step is below zero is silent from then on.
+        """
+        steps = self.steps()
+        if not steps.requires_grad:
+            return steps
+        held = steps.detach()
+        return held + (steps - held) * (held / self.usual()).square().clamp(max=1)
+
     def usual(self) -> Tensor:
         """Where learned steps begin, as published. At 8 bits most levels would be left to values that do not occur."""
         mean = self.weight.detach().flatten(1).abs().mean(1)
@@ -172,7 +184,7 @@ class RoundedWeights(nn.Module):
 
     def rounded_weight(self) -> Tensor:
         top = largest(self.bits)
-        step = self.steps().reshape(-1, *[1] * (self.weight.ndim - 1))
+        step = self.paced().reshape(-1, *[1] * (self.weight.ndim - 1))
         return rounded(self.weight, step, -top, top, slowness(self.weight[0].numel(), top))
 
     @torch.no_grad()
