@@ -11,12 +11,12 @@ import torch
 from onnx import numpy_helper
 from ship_cases import merged, trained
 
-from protege import data
+from protege import data, runs
 from protege.errors import ConfigError
 from protege.evaluate import predict, predictor_of
 from protege.runs import Run
 from protege.runs.config import Place, check_run
-from protege.runs.identity import run_id
+from protege.runs.identity import known_as, run_id
 from protege.ship import load
 from protege.ship.export import export
 from protege.ship.formats.build import Wanted
@@ -53,6 +53,49 @@ def test_bits_are_part_of_a_runs_identity_and_nothing_is_where_none_are_asked_fo
     assert (
         run_id(before, "data", [], Path("nowhere")) == "resnet8-supervised-019cff96cce3"
     )  # as before there were any bits
+
+
+@pytest.mark.parametrize(
+    ("few", "ranges"),
+    [((8, 8), "minmax"), ((8, None), "minmax"), ((4, 8), "learned"), ((8, 4), "learned"), ((2, None), "learned")],
+)
+def test_steps_are_learned_where_there_are_few_of_them(few: tuple[int, int | None], ranges: str) -> None:
+    compress = check_run({"model": "resnet8", "compress": bits(*few)}).compress
+    assert compress is not None and compress.ranges == ranges
+
+
+@pytest.mark.parametrize(
+    ("few", "known"),
+    [
+        (bits(8, ranges="learned"), "resnet8-supervised-62db4d259e01"),
+        (bits(8, ranges="minmax"), "resnet8-supervised-bc78384dc29b"),
+        (bits(4), "resnet8-supervised-a80d3c3946a0"),
+        (bits(8, 4), "resnet8-supervised-ae0023c1efac"),
+    ],
+)
+def test_what_was_described_keeps_its_id(few: dict[str, object], known: str) -> None:
+    """Made by the version whose default was to learn steps at 8 bits, too."""
+    assert run_id(check_run({"model": "resnet8", "compress": few}), "data", [], Path("nowhere")) == known
+
+
+def test_a_run_of_the_default_of_before_is_found_as_it_was_begun_but_not_where_ranges_are_typed(tmp_path: Path) -> None:
+    plain = check_run({"model": "resnet8", "compress": bits(8)})
+    typed = check_run({"model": "resnet8", "compress": bits(8, ranges="minmax")})
+    now = "resnet8-supervised-bc78384dc29b"
+    assert known_as(plain, "data", [], tmp_path) == (plain, now)
+    runs.start(tmp_path, "resnet8-supervised-62db4d259e01", {"id": "resnet8-supervised-62db4d259e01"})
+    begun, known = known_as(plain, "data", [], tmp_path)
+    assert known == "resnet8-supervised-62db4d259e01"
+    assert begun.compress is not None and begun.compress.ranges == "learned"
+    assert known_as(typed, "data", [], tmp_path)[1] == now
+    runs.start(tmp_path, now, {"id": now})
+    assert known_as(plain, "data", [], tmp_path) == (plain, now)
+
+
+def test_only_what_is_wrong_is_said_of_bits() -> None:
+    with pytest.raises(ConfigError) as raised:
+        check_run({"model": "resnet8", "compress": bits(7)})
+    assert str(raised.value).count("compress") == 1
 
 
 def test_saying_nothing_to_take_away_is_refused() -> None:

@@ -149,8 +149,8 @@ def default_of(info: Any) -> str:
     from pydantic_core import PydanticUndefined
 
     if info.default_factory is not None:
-        made = info.default_factory()
-        return str(getattr(made, "name", "")) or "-"
+        made = info.get_default(call_default_factory=True, validated_data={})
+        return made if isinstance(made, str) else str(getattr(made, "name", "")) or "-"
     if info.default is PydanticUndefined:
         return "must be given"
     return "-" if info.default in (None, ()) else str(info.default)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:
     from torch import nn
+
+Ranges = Literal["learned", "minmax"]
+
+
+def usual_ranges(given: dict[str, Any]) -> Ranges:
+    """For what was given before them: steps are worth learning where there are few of them."""
+    bits = [given[kind] for kind in ("weights", "activations") if given.get(kind) is not None]
+    return "minmax" if bits and min(bits) == 8 else "learned"
 
 
 class CompressConfig(BaseModel):
@@ -35,8 +43,9 @@ class CompressConfig(BaseModel):
     activations: Literal[8, 4] | None = Field(
         default=None, description="bits of the activations, rounded while the network is trained"
     )
-    ranges: Literal["learned", "minmax"] = Field(
-        default="learned", description="learned: step sizes are trained too (LSQ); minmax: taken from the values"
+    ranges: Ranges = Field(
+        default_factory=usual_ranges,
+        description="learned: step sizes are trained too (LSQ); minmax: taken from the values (at 8 bits unless given)",
     )
     ends: Literal["8", "same", "full"] = Field(
         default="8",

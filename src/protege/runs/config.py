@@ -334,6 +334,8 @@ def problems_of(
     error: ValidationError, model: type[BaseModel], prefix: tuple[str, ...] = (), below: type[BaseModel] | None = None
 ) -> Iterator[str]:
     for one in error.errors():
+        if one["type"] == "default_factory_not_called":
+            continue  # what is usual depends on a field that is wrong, which is said of that field
         place = [str(part) for part in (*prefix, *one["loc"])]
         dotted = ".".join(part for part in place if not part.isdigit())
         if one["type"] == "extra_forbidden":

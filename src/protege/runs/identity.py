@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +53,26 @@ def of_a_run(path: Path) -> bool:
 
 
 def known_as(config: RunConfig, fingerprint: str, teachers: Sequence[str], root: Path) -> tuple[RunConfig, str]:
-    """Description and id; of a run that `root` has from when fp32 was the default of precision, those that it was begun with."""
+    """Description and id; of a run that `root` has from when a default was another one, those that it was begun with."""
     now = run_id(config, fingerprint, teachers, root)
-    if config.optim.precision == "auto" and not (root / now / RECORD).is_file():
-        before = config.model_copy(update={"optim": config.optim.model_copy(update={"precision": "fp32"})})
-        earlier = run_id(before, fingerprint, teachers, root)
-        if (root / earlier / RECORD).is_file():
-            return before, earlier
+    if not (root / now / RECORD).is_file():
+        for before in _with_earlier_defaults(config):
+            earlier = run_id(before, fingerprint, teachers, root)
+            if (root / earlier / RECORD).is_file():
+                return before, earlier
     return config, now
+
+
+def _with_earlier_defaults(config: RunConfig) -> Iterator[RunConfig]:
+    """As it was understood when ranges were learned at 8 bits too, when precision was fp32, and when both were so."""
+    meant = [config]
+    if config.compress and config.compress.ranges == "minmax" and "ranges" not in config.compress.model_fields_set:
+        learned = config.compress.model_copy(update={"ranges": "learned"})
+        meant.append(config.model_copy(update={"compress": learned}))
+    if config.optim.precision == "auto":
+        exact = config.optim.model_copy(update={"precision": "fp32"})
+        meant += [one.model_copy(update={"optim": exact}) for one in meant]
+    yield from meant[1:]
 
 
 def _told(config: RunConfig) -> dict[str, Any]:
@@ -150,7 +162,9 @@ def unused(config: RunConfig) -> set[str]:
 
 def _default(config: RunConfig, section: str, field: str) -> Any:
     described: BaseModel = getattr(config, section) if section else config
-    default = type(described).model_fields[field].default
+    default = (
+        type(described).model_fields[field].get_default(call_default_factory=True, validated_data=described.__dict__)
+    )
     return list(default) if isinstance(default, tuple) else default
 
 
