@@ -25,7 +25,7 @@ from protege.views import Views, ViewsConfig
 TINY: dict[str, Any] = {
     "data": {"name": "cifar10-mini", "limit": 100, "heldout": 50},
     "model": {"name": "resnet8", "dirac": True, "whiten": True},
-    "views": {"alternate": True},
+    "views": {"alternate": True, "cutout": 8},
     "optim": {"epochs": 2, "batch_size": 16, "norm_bias_lr": 4, "look_ahead": 0.9},
 }
 
@@ -189,6 +189,12 @@ def test_an_unknown_recipe_brings_the_nearest_one() -> None:
 def test_descriptions_without_the_pieces_are_written_as_before_there_were_any() -> None:
     plain = check_run({}).model_dump(mode="json")
     used = check_run(TINY).model_dump(mode="json")
-    for section, name in (("model", "dirac"), ("model", "whiten"), ("views", "alternate"), ("optim", "look_ahead")):
+    for section, name in (
+        ("model", "dirac"),
+        ("model", "whiten"),
+        ("views", "alternate"),
+        ("views", "cutout"),
+        ("optim", "look_ahead"),
+    ):
         assert name not in plain[section] and name in used[section]
     assert check_run(used) == check_run(TINY)

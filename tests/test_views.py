@@ -23,6 +23,7 @@ EVERY_KIND = {
     "resized": ViewsConfig(crop="resized"),
     "randaugment": ViewsConfig(policy="randaugment"),
     "trivialaugment": ViewsConfig(policy="trivialaugment"),
+    "cutout": ViewsConfig(cutout=9),
     "mixup": ViewsConfig(mix="mixup", mix_concentration=0.2),
     "cutmix": ViewsConfig(mix="cutmix", mix_probability=0.5),
     "everything": ViewsConfig(crop="resized", policy="randaugment", mix="mixup"),
@@ -239,6 +240,32 @@ def test_cutmix_pastes_from_the_partners_own_view() -> None:
     own, others = (crops.render(stored, which, 0, 4).pixels for which in (positions, rendered.partners))
     assert ((rendered.pixels == own) | (rendered.pixels == others)).all()
     assert (rendered.pixels == others).all((1, 2, 3)).any() or (rendered.pixels != own).any()
+
+
+def test_cutout_covers_one_square_around_any_pixel_and_nothing_else() -> None:
+    stored, plain = images(2000), ViewsConfig(crop="none", flip=False)
+    views = Views(plain.model_copy(update={"cutout": 9}), 32)
+    shown = views.render(stored, torch.arange(2000), 0, 4).pixels
+    covered = (shown != stored.pixels).any(1)
+    assert (shown.permute(0, 2, 3, 1)[covered] == 128).all()
+    rows, columns = covered.any(2), covered.any(1)
+    inside = rows[:, :, None] & columns[:, None, :]
+    assert (covered == inside).double().mean() > 0.9999  # noise is grey itself once in 2 ** 24
+    for which in (rows, columns):
+        sides = which.sum(1)
+        assert sides.max() == 9 and sides.min() == 5  # a middle in the corner leaves 4 and itself
+        assert 0.7 < (sides == 9).double().mean() < 0.8  # 24 of 32 middles
+    first, last = rows.double().argmax(1), columns.double().argmax(1)
+    assert torch.corrcoef(torch.stack([first.double(), last.double()]))[0, 1].abs() < 0.08  # sd .022
+    other = views.render(stored, torch.arange(2000), 0, 5).pixels
+    assert not torch.equal(other, shown)  # elsewhere in the next epoch
+
+
+def test_what_is_covered_anywhere_is_a_stream_of_views_and_must_leave_something() -> None:
+    views = Views(ViewsConfig(cutout=12), 32)
+    assert views.count is None and "cutout12" in views.identity() and views.identity(0) != views.identity(1)
+    with pytest.raises(ConfigError, match=r"views\.cutout is 32, but images have 32 pixels a side"):
+        Views(ViewsConfig(cutout=32), 32)
 
 
 @pytest.mark.parametrize("concentration", [0.2, 1.0, 3.0])

@@ -2,7 +2,7 @@
 
 A 2x2 convolution, three groups of two 3x3 convolutions, the larger pooled part first; norms whose scales stay 1, quick to follow
 (momentum .4); GELU; logits that begin small. What makes them quick besides are ordinary options: `model.whiten`, `model.dirac`,
-`optim.norm_bias_lr`, `optim.look_ahead`, `views.alternate` (`protege train --recipe fast-teacher`).
+`optim.norm_bias_lr`, `optim.look_ahead`, `views.alternate`, `views.cutout` (`protege train --recipe fast-teacher`).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ Range = Annotated[tuple[float, float], BeforeValidator(separated)]
 
 
 class ViewsConfig(Fields):
-    """Crop, flip, policy and mix, in this order; or one word: "crop-flip" is the default, "none" changes nothing."""
+    """Crop, flip, policy, cutout and mix, in this order; or one word: "crop-flip" is the default, "none" changes nothing."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -45,6 +45,9 @@ class ViewsConfig(Fields):
     )
     policy_ops: int = Field(default=2, ge=1, le=14, description="operations per image, for RandAugment")
     policy_magnitude: int = Field(default=10, ge=0, le=30, description="strength of 30, for RandAugment")
+    cutout: int | None = Field(
+        default=None, gt=0, exclude_if=not_given, description="side in pixels of a grey square somewhere in each image"
+    )
     mix: Literal["none", "mixup", "cutmix"] = Field(
         default="none", description="blend with another image, or paste a box of it"
     )

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from protege.views.box import box
 from protege.views.draw import integers, uniform
 
 SHARES = 2**16  # values that a share can have, equally likely
@@ -49,16 +50,8 @@ def cutmix(
     """A box of about 1 - share of the area comes from `others`. Returns the pixels and the exact share that is left."""
     height, width = own.shape[-2:]
     side = (1 - share.double()).sqrt()
-    inside_rows = _span(integers(seed, "box-row", epoch, indices, height), side, height)
-    inside_columns = _span(integers(seed, "box-column", epoch, indices, width), side, width)
-    box = inside_rows[:, :, None] & inside_columns[:, None, :]
-    left = height * width - inside_rows.sum(1) * inside_columns.sum(1)
+    tall, wide = ((side * length).long() // 2 * 2 for length in (height, width))
+    inside = box(own, tall, wide, seed=seed, epoch=epoch, indices=indices, purpose="box")
+    left = height * width - inside.sum((1, 2))
     exact = left.double() * (1 / (height * width))  # a GPU would not divide by a number like a CPU
-    return torch.where(box[:, None], others, own), exact.float()
-
-
-def _span(centre: Tensor, side: Tensor, length: int) -> Tensor:
-    """[n, length]: which places lie in a span of side * length around `centre`; what sticks out is cut off."""
-    half = (side * length).long() // 2
-    place = torch.arange(length, device=centre.device)
-    return (place >= (centre - half)[:, None]) & (place < (centre + half)[:, None])
+    return torch.where(inside[:, None], others, own), exact.float()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from protege.errors import ConfigError, DataError
+from protege.views.box import cutout
 from protege.views.config import ViewsConfig
 from protege.views.crop import boxes, flip, pad_crop_flip
 from protege.views.draw import integers
@@ -70,11 +71,18 @@ class Views:
     config: ViewsConfig
     image_size: int
 
+    def __post_init__(self) -> None:
+        if (self.config.cutout or 0) >= self.image_size:
+            raise ConfigError(
+                f"views.cutout is {self.config.cutout}, but images have {self.image_size} pixels a side: "
+                "nothing would be left to see. Give a smaller square."
+            )
+
     @property
     def count(self) -> int | None:
         """How many views an image has, so that a teacher's word on each can be kept; none for a stream of new ones."""
         config = self.config
-        if config.crop == "resized" or config.policy != "none" or config.mix != "none":
+        if config.crop == "resized" or config.policy != "none" or config.cutout or config.mix != "none":
             return None
         return self._corners() * self._flips()
 
@@ -84,6 +92,7 @@ class Views:
             self._crop_identity(),
             "flip" if self.config.flip else "",
             self._policy_identity(),
+            f"cutout{self.config.cutout}" if self.config.cutout else "",
             self._mix_identity(),
         ]
         if self.count is None:
@@ -133,7 +142,7 @@ class Views:
         return self._framed(pixels, numbers)
 
     def _alone(self, fetched: _Fetched, seed: int, epoch: int) -> Tensor:
-        """Cropped, flipped and through the policy, before anything is mixed in."""
+        """Cropped, flipped, through the policy and partly covered, before anything is mixed in."""
         config, pixels, indices = self.config, fetched.pixels, fetched.indices
         if config.crop == "resized":
             box = boxes(
@@ -143,10 +152,12 @@ class Views:
         else:
             pixels = self._framed(pixels, self._drawn(seed, epoch, indices))
         if config.policy == "randaugment":
-            return randaugment(
+            pixels = randaugment(
                 pixels, seed, epoch, indices, operations=config.policy_ops, magnitude=config.policy_magnitude
             )
-        return trivialaugment(pixels, seed, epoch, indices) if config.policy == "trivialaugment" else pixels
+        elif config.policy == "trivialaugment":
+            pixels = trivialaugment(pixels, seed, epoch, indices)
+        return cutout(pixels, config.cutout, seed=seed, epoch=epoch, indices=indices) if config.cutout else pixels
 
     def _framed(self, pixels: Tensor, numbers: Tensor) -> Tensor:
         height, width = pixels.shape[-2:]
