@@ -60,7 +60,7 @@ def _picture(draw: random.Random) -> tuple[str, bytes]:
     kinds = [one for one in MODES if one != "JPEG2000" or features.check("jpg_2000")]
     kind = draw.choice(kinds)
     mode, out = draw.choice(MODES[kind]), io.BytesIO()
-    size = draw.choice([(16, 16), (1, 1), (1, 400), (400, 1), (17, 5)])
+    size = (16, 16) if kind == "ICO" else draw.choice([(16, 16), (1, 1), (1, 400), (400, 1), (17, 5)])
     image = Image.frombytes("L", size, draw.randbytes(size[0] * size[1]))
     image = Image.fromarray(_grey(image, mode)) if mode in ("I;16", "F", "I") else image.convert("RGB").convert(mode)
     exif = Image.Exif()
@@ -77,7 +77,7 @@ def _picture(draw: random.Random) -> tuple[str, bytes]:
     elif how == "longer":
         content += draw.choice([b"\0" * 1000, b"PK\x03\x04", b"<?php"])
     elif how == "twice":
-        content += content
+        content *= 2
     return f"{how} {kind} {mode}", bytes(content)
 
 

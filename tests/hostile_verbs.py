@@ -29,7 +29,7 @@ from hostile_world import (
 
 ODD = [
     *WORDS, "\u0663", "\u0661\u0662", "1 ", " 1", "+1", "1e3", "1e-400", "0x1p-2", "-0", "1,2", ",", "1,,2", "1;2", "-h", "-q", "--=x", "---", "--runs", "=", "*", "?", "[", "(", "\\", "a'b", "a\"b", "~root", "~nobody/x",
-    "hub:", "hub:a", "hub:a/b", "hub:../x", "hub:a/b@../..", "hub:a/b@" + "x" * 3000, "hub:\x1b[31m/x", "/", "/root", "/dev/full", "/proc/1/mem", "/proc/self/fd/0", "CON", "x" * 300, "é" * 200, "\ufeff", "\u2028", "\u0000".strip("\0") or ".", ".", "..", "runs", "photos", "photos/cat/0.png", "run.yaml", "study.yaml",
+    "1025", "65537", "2147483647", "hub:", "hub:a", "hub:a/b", "hub:../x", "hub:a/b@../..", "hub:a/b@" + "x" * 3000, "hub:\x1b[31m/x", "/", "/root", "/dev/full", "/proc/1/mem", "/proc/self/fd/0", "CON", "x" * 300, "é" * 200, "\ufeff", "\u2028", "\u0000".strip("\0") or ".", ".", "..", "runs", "photos", "photos/cat/0.png", "run.yaml", "study.yaml",
 ]  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def machine(draw: random.Random, world: World) -> Case:
     if how == "closed" and os.geteuid() == 0 and not python_is_everybodys():
         how = "full"  # for whoever may read everything nothing is closed
     if how == "variable":
-        name = draw.choice(["XDG_CACHE_HOME", "PROTEGE_DATA", "HOME", "COLUMNS", "LINES", "TERM", "TMPDIR", "NO_COLOR", "PROTEGE_NO_PAGER", "USER", "CUDA_VISIBLE_DEVICES", "RANK", "LOCAL_RANK",
+        name = draw.choice(["XDG_CACHE_HOME", "PROTEGE_DATA", "HOME", "COLUMNS", "LINES", "TERM", "TMPDIR", "NO_COLOR", "PROTEGE_NO_PAGER", "USER", "CUDA_VISIBLE_DEVICES", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "WANDB_MODE", "OMP_NUM_THREADS",
                             "SLURM_JOB_ID", "MASTER_ADDR", "PROTEGE_CIFAR10_URL", "GOMP_SPINCOUNT", "LANG", "PATH"])  # fmt: skip
         case.surroundings, how = {name: value}, f"{name} {value[:40]!r}"
     elif how == "closed":

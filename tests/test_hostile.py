@@ -270,6 +270,28 @@ def test_what_a_method_says_of_itself_is_checked_before_it_is_used(line: str, wo
     assert (said.code, f"Mine in mine.py has {name} = {value}; write {name} = " in said.err) == (2, True), said.err
 
 
+ODD_IMAGES = {
+    "async def read(): pass": "'read' in mine.py is async",
+    "from protege.cli import main as read": "RuntimeError: protege is at work here already",
+}
+
+
+@pytest.mark.parametrize("code", ODD_IMAGES)
+def test_what_cannot_be_called_for_images_is_said_in_a_line(code: str, world: World) -> None:
+    Path("mine.py").write_text(f"{code}\n")
+    said = command(["data", "mine.py:read"])
+    assert (said.code, said.err.count("\n"), ODD_IMAGES[code] in said.err) == (2, 1, True), said.err
+
+
+@pytest.mark.parametrize(
+    "verb", [["evaluate", "STUDENT"], ["train", *TINY], ["predict", "STUDENT", "photos"], ["demo"]]
+)
+def test_more_threads_than_a_process_can_have_are_refused_before_openmp_ends_it(verb: list[str], world: World) -> None:
+    verb = [world.student if one == "STUDENT" else one for one in verb]
+    said = command([*verb, "--threads", "2147483647", "--runs", str(world.runs)])
+    assert (said.code, "--threads" in said.err and "1024" in said.err) == (2, True), said.err
+
+
 def test_a_program_that_is_named_as_a_photograph_is_not_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a picture that tells how it is drawn, Pillow would ask Ghostscript."""
     Path("bin").mkdir()

@@ -47,6 +47,7 @@ app = typer.Typer(
 BY_SEVERAL = {"train", "list", "show", "models", "methods", "data", "compare", "doctor"}  # one run, or only looked at
 DEBUG = "PROTEGE_DEBUG"  # in the environment: tracebacks are printed
 DEFECT = "This is a mistake in protege itself"
+AT_WORK = threading.Lock()
 
 # what typer raises for a mistyped command line; it has no name of its own for it
 UsageMistake: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -54,6 +55,15 @@ UsageMistake: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__n
 
 def main() -> None:
     """Every mistake of the user is one clear line and exit code 2; a stop is 130, and an answer that could not be written 1."""
+    if not AT_WORK.acquire(blocking=False):
+        raise RuntimeError("protege is at work here already: a file that it imports cannot begin it again")
+    try:
+        _answer()
+    finally:
+        AT_WORK.release()
+
+
+def _answer() -> None:
     _open_streams()
     try:
         code = app(standalone_mode=False) or 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from protege.cli.places import JsonOption, RunsOption
+from protege.data.fields import MOST_THREADS
 from protege.errors import ConfigError, suggest
 from protege.runs.display import out, table_of
 
@@ -41,7 +42,9 @@ def bench(
         Path | None, typer.Option("--data-dir", help="folder of the data (else PROTEGE_DATA, else the cache)")
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda")] = "auto",
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads (else all)")] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, max=MOST_THREADS, help="CPU threads (else all)")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="folder for the table and the figures")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="no progress display")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of text")] = False,

@@ -9,6 +9,7 @@ import typer
 from pydantic import ValidationError
 
 from protege.cli.completion import known_runs
+from protege.data.fields import MOST_THREADS
 from protege.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ DataDirOption = Annotated[
     Path | None, typer.Option("--data-dir", help="folder of the data (else PROTEGE_DATA, else the cache)")
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1")]
-ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads (else all)")]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, max=MOST_THREADS, help="CPU threads (else all)")]
 MemoryLimitOption = Annotated[
     float | None,
     typer.Option(

@@ -21,6 +21,7 @@ from protege.cli.places import (
     place_of,
     where_of,
 )
+from protege.data.fields import MOST_THREADS
 from protege.errors import ConfigError, suggest, visible
 from protege.study import words
 
@@ -55,7 +56,10 @@ def run(
     ] = False,
     slots: Annotated[int, typer.Option("--slots", min=1, help="runs at a time, each in a process of its own")] = 1,
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="CPU threads of each slot (else the cores are shared out)")
+        int | None,
+        typer.Option(
+            "--threads", min=1, max=MOST_THREADS, help="CPU threads of each slot (else the cores are shared out)"
+        ),
     ] = None,
     device: Annotated[
         str, typer.Option("--device", help="auto, cpu, cuda, or several to share the slots: cuda:0,cuda:1")

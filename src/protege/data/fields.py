@@ -8,6 +8,9 @@ from pydantic import BaseModel, ValidationInfo, field_validator
 
 LARGEST_FLOAT = 1e9  # float32, in which networks count, ends at 3e38: squares and products need room
 LARGEST_INT = 2**31
+MOST_THREADS = (
+    1024  # of one process: where OpenMP cannot begin as many as it is told, it ends the process without a word of ours
+)
 
 
 def not_given(value: object) -> bool:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
 from protege.data.config import DataConfig, separated
-from protege.data.fields import Fields, not_given
+from protege.data.fields import MOST_THREADS, Fields, not_given
 from protege.data.files import content_of, opened
 from protege.errors import ConfigError, quoted, suggest
 from protege.methods import Method, parse_method
@@ -381,7 +381,9 @@ class Place(Described):
     runs: Path = Field(default=Path("runs"), description="folder of the runs")
     data_dir: Path | None = Field(default=None, description="folder of the data (else PROTEGE_DATA, else the cache)")
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:1")
-    threads: int | None = Field(default=None, ge=1, description="CPU threads (else all); a resumed run keeps its own")
+    threads: int | None = Field(
+        default=None, ge=1, le=MOST_THREADS, description="CPU threads (else all); a resumed run keeps its own"
+    )
     compile: bool | None = Field(
         default=None,
         description="the student by torch.compile (else where a trial before a long run shows that it pays)",

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from protege.data.fields import MOST_THREADS
 from protege.errors import quoted
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
@@ -95,7 +96,7 @@ class RunRecord(_Part):
     data: DataRecord
     teachers: list[Identity]
     device: str
-    threads: Annotated[int, Field(ge=1, le=1 << 16)]
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)]
     processes: NotRequired[Annotated[int, Field(ge=1, le=1 << 16)]]
     command: str
     environment: Environment

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from protege.cli.places import DataDirOption, JsonOption, RunsOption, place_of
 from protege.cli.ship.predict import WhichOption
+from protege.data.fields import MOST_THREADS
 from protege.runs.display import console, out, table_of
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from protege.ship.figures.measure import Measured
 
 SourcesArgument = Annotated[list[str], typer.Argument(metavar="RUN_OR_FILE...", help="runs, or exported files")]
-ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="CPU threads")]
+ThreadsOption = Annotated[int, typer.Option("--threads", min=1, max=MOST_THREADS, help="CPU threads")]
 TestOption = Annotated[bool, typer.Option("--test", help="judge on the test set; the ledger keeps a line of it")]
 
 

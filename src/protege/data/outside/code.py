@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import importlib.abc
 import importlib.util
+import inspect
 import os
 import sys
 import traceback
@@ -86,12 +87,17 @@ def found(name: str) -> Any:
         refuse_unknown(place, code.digest)
     module = imported(place, code)
     try:
-        return getattr(module, attribute)
+        it = getattr(module, attribute)
     except AttributeError:
         names = [known for known in vars(module) if not known.startswith("_")]
         raise ValueError(f"{place} has no '{attribute}'.{suggest(attribute, names)}") from None
     except FAILURES as error:
         raise ValueError(f"cannot import {place}: {failure(error)}") from error
+    if inspect.iscoroutinefunction(it):
+        raise ValueError(
+            f"'{attribute}' in {place} is async, and nobody here would wait for it. Write a plain function."
+        )
+    return it
 
 
 def imported(place: str, code: Code) -> ModuleType:
