@@ -28,8 +28,10 @@ from protege.runs import Run, read_json, write_json
 from protege.runs.config import Place, RunConfig
 from protege.study.conduct.jobs import jobs, progress
 from protege.study.conduct.scores import mark_diverged
+from protege.study.conduct.seen import Seen
 from protege.study.conduct.select import standing
 from protege.study.conduct.trials import trials
+from protege.study.conduct.watching import Watching
 from protege.study.findings.gather import gather
 from protege.study.findings.selections import selection
 from protege.study.question.load import study_of
@@ -220,6 +222,25 @@ def test_halving_stops_the_worse_ones(runs: Path) -> None:
     order = sorted(first, key=lambda one: near_a_tenth(one.runs[0].config), reverse=True)
     assert [one.epochs for one in order] == [8, 4, 2, 2]
     assert [one.state for one in order] == ["finished", "stopped", "stopped", "stopped"]
+
+
+def test_whoever_watches_tells_trials_that_rest_from_those_that_were_stopped(runs: Path) -> None:
+    """And neither from divergence, which is none of both."""
+    plan = planned(runs)
+
+    def seen() -> Seen:
+        return Watching(plan, 15, "").look()
+
+    first, *_ = jobs(plan)
+    pretend(first, near_a_tenth)
+    assert (seen().count("waiting"), seen().count("to do"), seen().count("stopped early")) == (1, 7, 0)
+    trained(plan)
+    counts = {state: seen().count(state) for state in ("finished", "stopped early", "diverged", "waiting")}
+    assert counts == {"finished": 2 * 2 + 4, "stopped early": 2 * 4, "diverged": 0, "waiting": 0}
+    assert seen().trained
+    stopped = next(one for one in trials(plan, plan.cells[0]) if one.state == "stopped")
+    mark_diverged(runs, stopped.runs[0].id, "no number")
+    assert seen().count("diverged") == 1
 
 
 def test_a_run_that_is_trained_in_parts_is_a_job_for_each(runs: Path) -> None:

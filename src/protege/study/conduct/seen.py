@@ -6,13 +6,16 @@ import dataclasses
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from protege.runs.display import duration
 from protege.study.question.layout import PlannedRun
 
-State = Literal["finished", "diverged", "failed", "left out", "in training", "in the queue", "waiting", "to do"]
-ORDER = ("in training", "in the queue", "waiting", "to do", "left out", "failed", "diverged", "finished")
+State = Literal[
+    "in training", "in the queue", "waiting", "to do", "left out", "failed", "diverged", "stopped early", "finished"
+]
+ORDER: tuple[State, ...] = get_args(State)
+SETTLED = ("finished", "diverged", "stopped early")
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Seen:
 
     @property
     def trained(self) -> bool:
-        return not self.to_come and all(row.state in ("finished", "diverged") for row in self.rows)
+        return not self.to_come and all(row.state in SETTLED for row in self.rows)
 
     @property
     def complete(self) -> bool:

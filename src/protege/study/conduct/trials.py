@@ -118,6 +118,12 @@ def due(plan: Layout, cell: Cell) -> dict[str, int]:
     return found
 
 
+def in_open_trials(plan: Layout) -> set[str]:
+    """Runs whose trial is not decided: they go on, or may when the rest of the round has come as far."""
+    found = (one for cell in plan.cells if cell.space for one in trials(plan, cell) if one.open)
+    return {run.id for one in found for run in one.runs}
+
+
 def wanted(plan: Layout, cell: Cell, asked: Sequence[Trial]) -> int:
     """How many trials the next round has; 0 where the budget is spent."""
     search = plan.study.search

@@ -20,7 +20,9 @@ from protege.runs.display import duration, out, table_of
 from protege.runs.locking import held_by
 from protege.runs.records import Conduct
 from protege.study.conduct.jobs import conduct_file, known_runs, label, left, progress
+from protege.study.conduct.scores import settled_run
 from protege.study.conduct.seen import Row, Seen, left_out, with_guesses
+from protege.study.conduct.trials import in_open_trials
 from protege.study.question.plan import Plan, PlannedRun
 
 QUEUED_SHOWN = 8  # rows of a table
@@ -46,8 +48,11 @@ class Watching:
             placed = self._placed()
         except NoScheduler as error:
             placed, note = {}, f" ({error})"
-        known, last = known_runs(plan), self._last()
-        rows = [self._row(run, run.id in listed, placed, last["failed"]) for run in known]
+        known, last, waits = known_runs(plan), self._last(), in_open_trials(plan)
+        rows = [
+            self._row(run, placed, last["failed"]) if run.id in listed else self._row_of_settled(run, run.id in waits)
+            for run in known
+        ]
         return Seen(
             plan.study.name,
             tuple(with_guesses(left_out(rows, known))),
@@ -88,10 +93,17 @@ class Watching:
             if (batch.name, number) in there
         }
 
-    def _row(self, planned: PlannedRun, is_left: bool, placed: Mapping[str, Queued], failed: Mapping[str, str]) -> Row:
+    def _row_of_settled(self, planned: PlannedRun, waits: bool) -> Row:
+        """Of a run that is not to be trained now. `waits`: for the other trials of its round."""
         run, called = Run(self._plan.place.runs / planned.id), label(planned)
-        if not is_left:
-            return Row(run.id, called, "finished" if run.finished else "diverged")
+        if run.finished:
+            return Row(run.id, called, "finished")
+        if settled_run(self._plan.place.runs, planned):
+            return Row(run.id, called, "diverged")
+        return Row(run.id, called, "waiting" if waits else "stopped early")
+
+    def _row(self, planned: PlannedRun, placed: Mapping[str, Queued], failed: Mapping[str, str]) -> Row:
+        run, called = Run(self._plan.place.runs / planned.id), label(planned)
         stem = stem_of(f"train {run.id}")
         queued, times = placed.get(stem), run.times()
         of, done = planned.config.optim.epochs, len(times)
