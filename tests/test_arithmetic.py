@@ -51,6 +51,7 @@ def taking(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """Steps that take so many seconds of a clock of our own, and compiling before the first; what was begun is listed."""
     clock, begun = [0.0], []
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(time, "process_time", lambda: clock[0] * torch.get_num_threads())
 
     def times(eager: float, compiled: float, compiling: float) -> list[str]:
         def step(student: Any, batch: Any, precision: str, read: Any = LABELS, execution: str = "eager") -> Any:
@@ -95,6 +96,16 @@ def test_it_does_not_where_it_does_not(
 
 def test_a_short_run_is_not_worth_the_trial(learner: Learner, batch: Any, taking: Any) -> None:
     begun = taking(eager=1.0, compiled=0.1, compiling=1.0)
+    assert chosen(learner, batch, 1000) == "eager"
+    assert begun == ["eager"]
+
+
+def test_beside_others_a_run_is_as_short_as_it_is_alone(
+    learner: Learner, batch: Any, taking: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits a hundred times as long for its turn; what it needs of the processor is the same, and so are its bits."""
+    begun, alone = taking(eager=1.0, compiled=0.1, compiling=1.0), time.perf_counter
+    monkeypatch.setattr(time, "perf_counter", lambda: 100 * alone())
     assert chosen(learner, batch, 1000) == "eager"
     assert begun == ["eager"]
 

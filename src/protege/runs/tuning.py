@@ -76,6 +76,11 @@ def quickest(
     return choice
 
 
+def needed(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one call. On a CPU those of the processor: what others do beside us does not lengthen them."""
+    return _judged(_turn(work, 1, device), device.type == "cpu")
+
+
 def _judged(turn: Turn, by_processor: bool) -> float:
     return turn.processor / torch.get_num_threads() if by_processor else turn.seconds
 

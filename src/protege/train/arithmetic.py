@@ -17,7 +17,7 @@ from protege.errors import ProtegeError, RunError
 from protege.models.network import Network, Reader
 from protege.runs.config import Described, Place, RunConfig
 from protege.runs.process.ranks import present
-from protege.runs.tuning import Choice, agreed, known, now, quickest
+from protege.runs.tuning import Choice, agreed, known, needed, quickest
 from protege.teacher.speaking import Precision
 
 Execution = Literal["eager", "compiled", "graphs"]  # graphs: compiled, and replayed by the GPU without the host
@@ -123,7 +123,7 @@ def quickest_execution(
     device, read = batch[0].device, config.method.wants()
     plain = step(student, batch, precision)
     plain()
-    if _seconds(plain, device) * batches_ahead < WORTH_COMPILING[device.type]:
+    if needed(plain, device) * batches_ahead < WORTH_COMPILING[device.type]:
         return "eager"
     ways: list[Execution] = ["compiled"]
     if device.type == "cuda" and config.optim.accumulate == 1:  # replaying overwrites gradients that would be added to
@@ -171,9 +171,3 @@ def step(
 def _described(config: RunConfig, student: Network, batch: Examples) -> str:
     classes = len(student.classifier_parameters()[0])
     return f"student {config.model.model_dump_json()} {tuple(batch[0].shape)} {classes}"
-
-
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    started = now(device)
-    work()
-    return now(device) - started
