@@ -193,19 +193,21 @@ def test_what_diverges_ends_everywhere_with_one_line(tmp_path: Path) -> None:
     assert len(said_by(results)) == 1 and "no longer" in said_by(results)[0]
 
 
-def test_asked_to_a_run_goes_on_with_another_number_of_processes(
+def test_asked_to_a_run_goes_on_with_other_processes_and_elsewhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It says that bits differ, and who began and who ended it."""
     config = check_run(TINY)
     place = Place(runs=tmp_path, threads=1, regroup=True)
     run = train(config, place)
-    record = run.record() | {"processes": 2}
+    record = run.record() | {"processes": 2, "fp32": "cuda 8.0, convolutions in tf32"}
     run.result_file.unlink()
     run.record_file.write_text(json.dumps(record))
     run = train(config, place)
     assert (run.record()["processes"], run.result()["processes"]) == (2, 1)
-    assert "begun by 2 processes, going on with 1: the last bits will differ" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "begun by 2 processes, going on with 1: the last bits will differ" in said
+    assert "begun on cuda 8.0, convolutions in tf32, going on with cpu: the last bits will differ" in said
 
 
 # ---- one slice ----

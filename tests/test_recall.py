@@ -192,6 +192,32 @@ def test_what_one_kind_of_gpu_said_is_not_what_another_says(monkeypatch: pytest.
     assert fp32_on(torch.device("cpu")) == "cpu"
 
 
+def test_nodes_of_two_kinds_of_gpus_fill_memories_of_their_own(
+    root: Path, taught_by: folders.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one folder, at once. Neither is told what the other heard, and the second time both know all."""
+    config = check_run(SHORT | {"teacher": str(taught_by.path)})
+    splits = data.load(config.data)
+    loaded = speaking.load(sources.identify(config.teacher, root), splits, torch.device("cpu"))
+    positions = torch.arange(len(splits.train))
+
+    def asked(*kinds: str) -> list[int]:
+        nodes = []
+        for kind in kinds:
+            monkeypatch.setattr(recall, "fp32_on", lambda device, one=kind: one)
+            kept = recall.remembered(loaded, config, splits, splits.train, place(root, tmp_path), print)
+            assert kept is not None
+            nodes.append(kept)
+        for one in nodes:
+            one.listen(positions, 0, lambda images: None)
+            one.close()
+        return [one.asked for one in nodes]
+
+    assert asked("cuda 7.0", "cuda 9.0", "cuda 9.0") == [120, 120, 0]
+    assert asked("cuda 9.0", "cuda 7.0", "cuda 8.0") == [0, 0, 120]
+    assert len(overview(tmp_path)) == 3
+
+
 def test_a_folder_of_memories_has_a_limit_where_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = 10**12
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ from protege.models.cutting import Kept
 from protege.runs.config import Place, RunConfig, check_run
 from protege.runs.display import TrainingDisplay
 from protege.runs.display.trackers import Trackers, confusions, refuse_missing
-from protege.runs.hardware import device_of
+from protege.runs.hardware import device_of, fp32_on
 from protege.runs.identity import known_as
 from protege.runs.process import begun_by, settle, stoppable
 from protege.runs.process.ranks import present
@@ -261,11 +261,8 @@ class Training:
     # ---- before the first step ----
 
     def _begin(self) -> None:
-        began = self.ranks.from_first(lambda: begun_by(self.run.record()))
-        if began != self.ranks.count:
-            self.display.say(
-                f"note: begun by {began} processes, going on with {self.ranks.count}: the last bits will differ"
-            )
+        for moved in self.ranks.from_first(lambda: list(self._moved(self.run.record()))):
+            self.display.say(f"note: {moved}: the last bits will differ")
         for hint in hints(self.config, self.splits.train.pixels.shape[-1]):
             self.display.say(f"note: {hint}")
         if self.run.pruned_file.exists():
@@ -282,6 +279,14 @@ class Training:
         if resumed:
             state = self.state
             self.display.resumed(state.epoch, state.epoch * len(self.images) + self.rhythm.trained(state.batch))
+
+    def _moved(self, began: Mapping[str, Any]) -> Iterator[str]:
+        """Since it began: a cluster may requeue it onto a GPU of another kind."""
+        if (processes := begun_by(began)) != self.ranks.count:
+            yield f"begun by {processes} processes, going on with {self.ranks.count}"
+        here = fp32_on(self.device)
+        if (there := began.get("fp32", here)) != here:
+            yield f"begun on {there}, going on with {here}"
 
     def _learner(self, kept: Kept | None) -> Learner:
         taught_by = self.teacher.shapes() if self.teacher else Shapes(0)
