@@ -397,6 +397,8 @@ def test_from_a_queue_that_does_not_answer_nothing_is_concluded(
 def test_students_of_a_teacher_that_failed_are_left_out_and_not_submitted_again(
     slurm: FakeSlurm, runs: Path, folder: Folder
 ) -> None:
+    told: list[str] = []
+
     @final
     class Unlucky:
         """The teacher fails as soon as it is submitted, and SLURM gives up what waits for it."""
@@ -406,6 +408,7 @@ def test_students_of_a_teacher_that_failed_are_left_out_and_not_submitted_again(
         def skipped(self, job: Job, because: str) -> None: ...
 
         def ended(self, slot: int, job: Job, reply: Reply) -> None:
+            told.append(job.run)
             slurm.becomes("CANCELLED", "42")
 
         def look(self, running: Mapping[int, Job]) -> None:
@@ -415,6 +418,7 @@ def test_students_of_a_teacher_that_failed_are_left_out_and_not_submitted_again(
     outcome = run_jobs(lambda: family(runs), Unlucky(), launched(folder))
     assert outcome.failed == {"teacher": "no such data"}
     assert outcome.skipped == dict.fromkeys(("student0", "student1", "student2"), "teacher")
+    assert told == ["teacher"]  # of the others, which never began, it is said once that they are left out
     assert len(slurm.calls("sbatch")) == 2
 
 

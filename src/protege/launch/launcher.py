@@ -169,18 +169,22 @@ class _Round:
                 yield job
 
     def _is_hopeless(self, job: Job) -> bool:
-        outcome = self.outcome
-        broken = [need for need in job.needs if need in outcome.failed or need in outcome.skipped]
-        if broken:
+        if broken := self._broken(job):
             self._taken[job.key] = job
-            outcome.skipped[job.run] = broken[0]
+            self.outcome.skipped[job.run] = broken[0]
             self._watch.skipped(job, broken[0])
         return bool(broken)
 
+    def _broken(self, job: Job) -> list[str]:
+        return [need for need in job.needs if need in self.outcome.failed or need in self.outcome.skipped]
+
     def _end(self, news: News, reply: Reply) -> None:
         job = news.job
-        self._running.pop(news.slot, None)
+        begun = self._running.pop(news.slot, None) is not None
         self._going.discard(job.run)
+        if reply.outcome == "died" and not begun and self._broken(job):
+            del self._taken[job.key]  # given up with what it needs; it is listed again, and then skipped, which says so
+            return
         if reply.outcome == "died":
             reply = self._of_a_death(job, reply)
         if reply.outcome == "died":
