@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from safetensors import SafetensorError
 
 from protege import runs
 from protege.errors import ConfigError, NotEnoughSpace, RunError
+from protege.runs import records
 from protege.runs.config import Place
 from protege.runs.hardware import device_of
 
@@ -109,6 +111,42 @@ def test_a_last_line_cut_short_does_not_count(tmp_path: Path) -> None:
     runs.keep_lines(path, 1)
     runs.append_line(path, {"epoch": 1})
     assert runs.read_lines(path) == [{"epoch": 0}, {"epoch": 1}]
+
+
+@pytest.mark.parametrize(("left", "kept"), [('{"a": 1, "b', []), ('{"a": 1}', [{"a": 1}]), ('{"a": 1}\n', [{"a": 1}])])
+def test_what_a_crash_left_of_a_line_does_not_spoil_the_next_one(tmp_path: Path, left: str, kept: list[Any]) -> None:
+    path = tmp_path / "ledger.jsonl"
+    path.write_text(f'{{"x": 0}}\n{left}')
+    runs.append_line(path, {"a": 2})
+    assert runs.read_lines(path) == [{"x": 0}, *kept, {"a": 2}]
+
+
+def test_a_line_that_a_full_disk_took_a_part_of_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, write = tmp_path / "ledger.jsonl", os.write
+    runs.append_line(path, {"a": 1})
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda descriptor, line: write(descriptor, line[:4]))
+        with pytest.raises(NotEnoughSpace, match="the disk is full"):
+            runs.append_line(path, {"a": 2})
+    runs.append_line(path, {"a": 3})
+    assert runs.read_lines(path) == [{"a": 1}, {"a": 3}]
+
+
+def test_a_record_of_millions_of_values_is_refused_before_they_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "MOST_VALUES", 100)
+    path = tmp_path / "result.json"
+    path.write_text(f'{{"x": [{"null, " * 200} null]}}')
+    with pytest.raises(RunError, match="holds more than 100 values"):
+        runs.read_json(path)
+
+
+def test_of_thousands_of_mistakes_in_a_record_their_number_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "heldout.json"
+    path.write_text(json.dumps({"kept": {str(number): None for number in range(2000)}}))
+    with pytest.raises(RunError, match=r"2,00\d of its values are wrong"):
+        runs.read_json(path, records.PrunedRecord)
 
 
 def _append(path: Path, who: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -16,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from protege.data.files import content_of, is_file, is_there
 from protege.errors import NotEnoughSpace, RunError
+from protege.runs.locking import flock
 from protege.runs.records import CutShort, Header, record_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 NUMBERS = re.compile(r"\[\n\s+([^\[\]{}\"]*?)\n\s*\]")  # a list of nothing else, as it is indented
+LONGEST_LINE = 1 << 20  # bytes; ours have some hundreds
 Tensors = dict[str, "Tensor"]
 
 
@@ -96,13 +99,14 @@ def read_json(path: Path, kind: Any = dict[str, Any]) -> Any:
 
 
 def append_line(path: Path, value: Mapping[str, Any]) -> None:
-    """One line of JSON, in a single write, so that lines of two processes never mix."""
+    """One line of JSON, in a single write, so that lines of two processes never mix; all of it, or nothing."""
     line = (json.dumps(value, allow_nan=False) + "\n").encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o644)
         try:
-            os.write(descriptor, line)
+            alone = flock(descriptor, fcntl.LOCK_EX)
+            _append(descriptor, _on_a_line_of_its_own(descriptor, line) if alone else line)
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise RunError(f"{path} is not a file that keeps lines. Remove it.")
         finally:
@@ -113,6 +117,33 @@ def append_line(path: Path, value: Mapping[str, Any]) -> None:
                 f"{path} could not be written: the disk is full. Free some space and start again."
             ) from error
         raise RunError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _append(descriptor: int, line: bytes) -> None:
+    """A disk that is nearly full takes a part of it, which would spoil the next one."""
+    written = os.write(descriptor, line)
+    if written < len(line):
+        os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_END) - written)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _on_a_line_of_its_own(descriptor: int, line: bytes) -> bytes:
+    """After one that a crash cut short, which does not count and goes, or one that somebody left without an end."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode) or not (end := os.lseek(descriptor, 0, os.SEEK_END)):
+        return line
+    last = os.pread(descriptor, LONGEST_LINE, max(0, end - LONGEST_LINE)).rpartition(b"\n")[2]
+    if last and _is_cut_short(last):
+        os.ftruncate(descriptor, end - len(last))
+        return line
+    return b"\n" + line if last else line
+
+
+def _is_cut_short(line: bytes) -> bool:
+    try:
+        record_of(line, dict[str, Any])
+    except ValueError as error:
+        return isinstance(error, CutShort)
+    return False
 
 
 def read_lines(path: Path, kind: Any = dict[str, Any]) -> list[Any]:

@@ -18,12 +18,14 @@ from protege.errors import quoted
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Number = Annotated[float, Field(ge=-1e40, le=1e40)]  # what fp32 can hold; of larger ones no mean could be taken
+Seconds = Annotated[float, Field(ge=0, lt=1e11)]
 Accuracy = Share | None
 Three = Annotated[list[Number], Field(min_length=3, max_length=3)]
 Environment = dict[str, str | int | None]
 DEEPEST = 60  # levels
+MOST_VALUES = 6_000_000  # of a record; a pack of a million files has four
+MOST_WRONG = 1000  # mistakes that are looked at: of each pydantic makes a dictionary
 LONGEST_NAME = 200  # bytes, of a folder
 
 
@@ -312,7 +314,7 @@ class Begun(_Part):
 
     job: NotRequired[str]
     node: NotRequired[str]
-    time: NotRequired[Number]
+    time: NotRequired[Seconds]
 
 
 class PackedFile(_Part):
@@ -383,8 +385,7 @@ def record_of(content: bytes, kind: Any) -> Any:
         raise CutShort("not text in UTF-8") from error
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
-    if _deeper_than(value, DEEPEST):
-        raise ValueError("it is nested too deep")
+    _refuse_bombs(value)
     try:
         return _reader(kind).validate_python(value)
     except ValidationError as error:
@@ -395,21 +396,27 @@ def _no_number(name: str) -> float:
     raise ValueError(f"{name} is not a number")
 
 
-def _deeper_than(value: Any, levels: int) -> bool:
-    level = [value]
-    for _ in range(levels):
+def _refuse_bombs(value: Any) -> None:
+    """Level by level, before any of it is checked: so many mistakes may cost more than a machine has."""
+    level, count = [value], 0
+    for _ in range(DEEPEST):
         level = [
             below
             for one in level
             if isinstance(one, dict | list)
             for below in (one.values() if isinstance(one, dict) else one)
         ]
+        count += len(level)
+        if count > MOST_VALUES:
+            raise ValueError(f"it holds more than {MOST_VALUES:,} values")
         if not level:
-            return False
-    return True
+            return
+    raise ValueError("it is nested too deep")
 
 
 def _first_of(error: ValidationError) -> str:
+    if error.error_count() > MOST_WRONG:
+        return f"{error.error_count():,} of its values are wrong"
     first = error.errors(include_url=False)[0]
     place = ".".join(str(step) for step in first["loc"] if not str(step).isidentifier() or str(step)[0].islower())
     value = "" if isinstance(first["input"], dict) else f", not {quoted(first['input'], 40)}"

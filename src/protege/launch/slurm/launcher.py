@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
+from protege.data.files import content_of
 from protege.errors import RunError, Stopped
 from protege.launch.jobs import Job, Reply
 from protege.launch.launcher import News
@@ -155,7 +156,7 @@ class SlurmLauncher:
         """Nothing where it was never submitted, or nobody knows."""
         answer = self._folder.file(batch, "id")
         if not self._numbers.get(batch) and answer.exists():
-            self._numbers[batch] = answer.read_text().strip().partition(";")[0]
+            self._numbers[batch] = content_of(answer).decode(errors="replace").strip().partition(";")[0]
         return self._numbers.get(batch, "")
 
     # ---- what was submitted ----
