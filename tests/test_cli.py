@@ -13,6 +13,8 @@ import pytest
 
 from protege.cli import main
 from protege.cli.options import given_fields
+from protege.cli.train import next_command
+from protege.runs import Run
 
 TINY = [
     "--data",
@@ -54,6 +56,11 @@ def protege(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         return Said(code, said.out, said.err)
 
     return call
+
+
+def test_what_to_type_next_is_short_and_can_be_typed() -> None:
+    names = [next_command(Run(Path(folder) / "resnet8-kd-1")) for folder in ("runs", "my runs")]
+    assert names == ["protege evaluate resnet8-kd-1", "protege evaluate resnet8-kd-1 --runs 'my runs'"]
 
 
 def test_the_whole_way_from_teacher_to_test_scores(protege: Command, tmp_path: Path) -> None:

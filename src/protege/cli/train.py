@@ -227,4 +227,10 @@ def _say_result(run: Run) -> None:
     if result["heldout_accuracy"] is not None:
         parts.insert(0, f"held-out accuracy {100 * result['heldout_accuracy']:.2f} %")
     out.print(f"{run.id}: {', '.join(parts)}, in {run.path}", soft_wrap=True)
-    out.print(f"next: protege evaluate {run.id} --runs {run.path.parent}", style="dim", soft_wrap=True)
+    out.print(f"next: {next_command(run)}", style="dim", soft_wrap=True)
+
+
+def next_command(run: Run) -> str:
+    """To be typed as it stands, where this one was typed."""
+    elsewhere = [] if run.path.parent == Path("runs") else ["--runs", str(run.path.parent)]
+    return shlex.join(["protege", "evaluate", run.id, *elsewhere])
