@@ -162,9 +162,7 @@ def unused(config: RunConfig) -> set[str]:
 
 def _default(config: RunConfig, section: str, field: str) -> Any:
     described: BaseModel = getattr(config, section) if section else config
-    default = (
-        type(described).model_fields[field].get_default(call_default_factory=True, validated_data=described.__dict__)
-    )
+    default = type(described).model_fields[field].get_default(call_default_factory=True, validated_data=vars(described))
     return list(default) if isinstance(default, tuple) else default
 
 
