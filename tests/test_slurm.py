@@ -196,6 +196,13 @@ def test_ends_are_told_apart_in_a_line_each(
     assert reply.outcome == outcome and said in reply.message and "\n" not in reply.message
 
 
+@pytest.mark.parametrize("state", ["CANCELLED", "OUT_OF_MEMORY", "TIMEOUT", "NODE_FAIL", ""])
+def test_a_run_that_was_finished_elsewhere_has_not_failed_with_its_job(runs: Path, tmp_path: Path, state: str) -> None:
+    (runs / "run").mkdir(parents=True)
+    (runs / "run" / "result.json").write_text("{}")
+    assert ends.reply_for(job_of(runs, "run"), state, tmp_path / "log", Slurm()).outcome == "finished"
+
+
 def test_a_student_that_slurm_gives_up_with_its_teacher_has_not_failed(runs: Path, tmp_path: Path) -> None:
     student = job_of(runs, "student", needs=("teacher",))
     assert ends.reply_for(student, "CANCELLED", tmp_path / "log", Slurm()).outcome == "died"

@@ -15,6 +15,8 @@ TAIL = 8000  # bytes of a log that are looked at
 
 def reply_for(job: Job, state: str, log: Path, options: Slurm) -> Reply:
     """`state` is SLURM's word for the end, or nothing where SLURM knows the job no more."""
+    if job.verb == "train" and Run(job.place.runs / job.run).finished:  # elsewhere, or its last words were lost
+        return Reply(key=job.key, outcome="finished")
     if state == "OUT_OF_MEMORY" or (state not in ("TIMEOUT", "CANCELLED") and OF_MEMORY.search(_end_of(log))):
         return Reply(key=job.key, outcome="failed", message=out_of_memory(options))
     if state == "TIMEOUT":
