@@ -177,6 +177,8 @@ def weights(draw: random.Random, world: World) -> Case:
             "zip",
             "numpy",
             "raw pickle",
+            "header",
+            "header",
             "nothing",
         ]
     )
@@ -270,13 +272,19 @@ def weights(draw: random.Random, world: World) -> Case:
             torch.save(
                 {"state_dict": {name: value.numpy() for name, value in state.items()}, "best": np.float64(3)}, path
             )
+        elif how == "header":
+            from safetensors.torch import save_file
+
+            path = path.with_suffix(".safetensors")
+            save_file(state, path, {"protege": "{}"})
+            how += " " + spoil_tensors(draw, path)
         elif how == "zip":
             with zipfile.ZipFile(path, "w", draw.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])) as archive:
                 archive.writestr(
                     draw.choice(["archive/data.pkl", "../evil", "/abs", "x"]), pickle.dumps(Runs(world.canary))
                 )
                 archive.writestr("archive/data/0", b"\0" * 1_000_000)
-        elif how != "nothing":
+        elif not how.startswith(("nothing", "header")):
             torch.save(state, path)
     if how != "nothing" and draw.random() < 0.3:
         how += " " + spoil_bytes(draw, path)

@@ -29,6 +29,7 @@ LONGEST = 500  # characters of a line of a message
 SECONDS = 20.0  # of processor time
 WORKER = "WORKER"  # in place of a verb: a job's file, and that of its reply
 NOBODY = 65534
+HOLE = 1 << 40  # bytes of a file that takes no room, and hours to read
 WAITS = 300.0  # seconds for something that is waited for without end, on a busy machine
 FEW = ["--data", "cifar10-mini", "--data.limit", "40", "--data.heldout", "20", "--optim.epochs", "1"]
 TINY = [*FEW, "--model", "resnet8"]
@@ -281,11 +282,16 @@ def spoil_bytes(draw: random.Random, path: Path) -> str:
         put_thing(path, thing := draw.choice(THINGS))
         return thing
     content = path.read_bytes() if path.is_file() else b"{}"
-    how = draw.choice(["raw", "cut", "flip", "twice", "begin", "thing"])
+    how = draw.choice(["raw", "raw", "cut", "cut", "flip", "flip", "twice", "begin", "thing", "hole"])
     if how == "thing":
         thing = draw.choice(THINGS)
         put_thing(path, thing)
         return thing
+    if how == "hole":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.truncate(path, HOLE)
+        return how
     if how == "raw":
         content = draw.choice(RAW)
     elif how == "cut":
@@ -396,7 +402,8 @@ def precious(case: Case, world: World) -> dict[Path, bytes]:
 
 
 def _is_kept(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink() and path.name != "lock"
+    whole = path.is_file() and not path.is_symlink() and path.name != "lock"
+    return whole and path.stat().st_size < HOLE
 
 
 def changed(before: dict[Path, bytes]) -> str:

@@ -1,5 +1,6 @@
 """The official archives, small and made up, or real where PROTEGE_DATA has them."""
 
+import gzip
 import hashlib
 import io
 import os
@@ -188,6 +189,20 @@ def test_a_folder_of_somebody_else_s_is_read_without_a_stamp(
     monkeypatch.setattr(Path, "write_text", refuse)
     assert len(load(tmp_path, heldout=0).train) == 100
     assert sorted(path.name for path in folder.iterdir()) == sorted(files)
+
+
+@pytest.mark.parametrize("what", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.REGTYPE])
+def test_an_archive_that_unpacks_to_more_than_it_may_is_refused(
+    what: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In headers too, which the library would read into memory whole."""
+    monkeypatch.setattr(cifar, "LARGEST_ARCHIVE", 1 << 20)
+    junk = tarfile.TarInfo("cifar-10-batches-py/junk")
+    junk.type, junk.size = what, 1 << 24
+    head = junk.tobuf(tarfile.GNU_FORMAT)
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(gzip.compress(head + bytes(1 << 24)))
+    with pytest.raises(DataError, match=r"unpacks to more than 1\.0 MB"):
+        load(tmp_path)
 
 
 def test_a_truncated_or_incomplete_archive_is_named(files: Files, publish: Publish, tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ import pytest
 import torch
 from hostile_cases import KINDS, tried
 from hostile_files import POSTSCRIPT
-from hostile_world import TINY, WHERE, WORKER, World, command, copied, good_world
+from hostile_world import HOLE, TINY, WHERE, WORKER, World, command, copied, good_world
 from PIL import EpsImagePlugin
+from safetensors.torch import save_file
 
 from protege import runs
 from protege.cli.app import what_failed
@@ -211,6 +212,33 @@ def test_a_mistake_of_ours_is_a_line_too_and_says_how_to_see_all_of_it(
     assert "test_hostile.py" in said.err
     monkeypatch.setenv("PROTEGE_DEBUG", "1")
     assert "KeyError" in command(["list", "--runs", str(world.runs)]).crash
+
+
+@pytest.mark.parametrize(
+    ("file", "verb"),
+    [
+        ("runs/memory/*/places.bin", ["remember", "list"]),
+        ("runs/memory/*/places.bin", ["remember", "warm", *TINY, "--teacher", "TEACHER", *WHERE]),
+        ("photos/cat/0.png", ["data", "folder:photos"]),
+        ("photos/cat/0.png", ["predict", "STUDENT", "photos/cat/0.png"]),
+        ("weights.pth", ["train", *TINY, "--teacher", "weights.pth", "--teacher.model", "resnet8", *WHERE]),
+    ],
+)
+def test_a_hole_of_a_terabyte_is_not_read(file: str, verb: list[str], world: World) -> None:
+    Path("weights.pth").touch()
+    os.truncate(next(Path().glob(file)), HOLE)
+    verb = [{"TEACHER": world.teacher, "STUDENT": world.student}.get(one, one) for one in verb]
+    said = command([*verb, *([] if verb[0] == "data" else ["--runs", str(world.runs)])])
+    assert not said.crash
+    assert said.code in (0, 2)
+
+
+def test_weights_whose_header_is_nested_without_end_are_a_line(world: World) -> None:
+    save_file(build(ModelConfig(name="resnet8"), 10).state_dict(), "w.safetensors", {"protege": "[" * 5000})
+    runs = ["--runs", str(world.runs)]
+    for given in (["--teacher", "w.safetensors", "--teacher.model", "resnet8"], ["--model.weights", "w.safetensors"]):
+        said = command(["train", *TINY, *given, *WHERE, *runs])
+        assert "mistake in protege itself" not in said.err
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-", "2>/dev/full"])

@@ -29,6 +29,7 @@ from protege.views.config import ViewsConfig
 
 DATA, MODEL = "cifar10-mini", "resnet20"  # unless others are named
 
+MOST_WEIGHTS = 1 << 35  # bytes; the largest classifiers of images have a fourth of it
 TrackerName = Literal["tensorboard", "wandb"]
 Description = dict[str, Any]  # a run as YAML or options give it, not yet checked
 
@@ -230,6 +231,8 @@ def digest(path: Path) -> str:
     """sha256 of a file's contents: what a weights file is, wherever it lies."""
     try:
         with opened(path.expanduser()) as file:
+            if os.fstat(file.fileno()).st_size > MOST_WEIGHTS:
+                raise ConfigError(f"{path} holds more than {MOST_WEIGHTS:,} bytes: these are no weights of a network.")
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}. Give the path of a weights file.") from error

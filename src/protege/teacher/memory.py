@@ -86,7 +86,7 @@ class Memory:
         self.limit_bytes, self.spare_bytes, self._say = limit_bytes, spare_bytes, say
         self.full: str | None = None
         self.damaged = 0
-        self._files = Files(self.folder, key, extent.images, extent.words)
+        self._files = Files(self.folder, key, extent.images, extent.words, extent.most_views)
         self._checksum = Checksum(key, extent.words)
         self._storing = threading.Lock()  # between the threads of one process, if several use this
         self._release: Callable[[], object] | None = None

@@ -56,9 +56,9 @@ class Files:
     Anybody may read at any time; `cover` and `append` are for one process at a time.
     """
 
-    def __init__(self, folder: Path, key: str, images: int, words: int) -> None:
+    def __init__(self, folder: Path, key: str, images: int, words: int, most_views: int) -> None:
         self.rows_file, self.places_file = folder / ROWS, folder / PLACES
-        self.images, self.width = images, words + 1
+        self.images, self.width, self._most_views = images, words + 1, most_views
         self._title = f"protege memory\n{key}\n".encode()
         self._descriptors: tuple[int, int] | None = None  # kept, so that files dropped in use do not mix with new ones
         self._head = np.empty(0, np.uint64)
@@ -154,7 +154,7 @@ class Files:
         if not (opened := self.attach()):
             return
         size = os.fstat(opened[1]).st_size
-        numbers = max(size - PAGE, 0) // (4 * self.images)
+        numbers = min(max(size - PAGE, 0) // (4 * self.images), self._most_views)  # a damaged file may be of any length
         if self._head.size and numbers <= len(self._places):
             return
         mapped = mmap.mmap(opened[1], self._end(numbers))

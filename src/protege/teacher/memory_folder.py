@@ -99,10 +99,20 @@ def _known(places: Path) -> int:
     """Rows, counted in pieces; none of a file that is damaged."""
     count = 0
     with contextlib.suppress(OSError), opened(places) as file:
-        file.seek(PAGE)
-        while piece := file.read(1 << 22):
-            count += int(np.count_nonzero(np.frombuffer(piece[: len(piece) // 4 * 4], np.uint32)))
+        for start, end in _written(file.fileno()):
+            file.seek(start)
+            while piece := file.read(min(1 << 22, end - file.tell())):
+                count += int(np.count_nonzero(np.frombuffer(piece[: len(piece) // 4 * 4], np.uint32)))
     return count
+
+
+def _written(descriptor: int) -> Iterator[tuple[int, int]]:
+    """Where there is something after the first page: of a hole of terabytes nothing is read. It ends with an `OSError`."""
+    end = PAGE
+    while True:
+        start = os.lseek(descriptor, end, os.SEEK_DATA)
+        end = os.lseek(descriptor, start, os.SEEK_HOLE)
+        yield start, end
 
 
 def _last_used(folder: Path) -> float:

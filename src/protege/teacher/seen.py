@@ -92,7 +92,7 @@ def _written_by(file: Path) -> str | None:
     try:
         with safe_open(file, framework="pt") as opened:
             name = json.loads((opened.metadata() or {})["protege"])["about"]["run"]
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return name if isinstance(name, str) else None
 

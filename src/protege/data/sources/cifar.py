@@ -5,6 +5,7 @@ Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -30,6 +31,8 @@ from protege.errors import DataError
 
 SIDE = 32
 LARGEST_FILE = 1 << 29  # bytes; the largest official one has 155 MB, and a bomb must not fill the memory
+
+LARGEST_ARCHIVE = 1 << 29  # unpacked; the larger official one has 186 MB
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,7 @@ def _packed(archive: Archive, path: Path) -> Iterator[tuple[str, bytes]]:
     """The files straight from the archive: nothing is unpacked, so no name in it can lead anywhere."""
     wanted = {f"{archive.folder}/{name}": name for name in archive.sums}
     try:
-        with tarfile.open(path, "r|gz") as tar:
+        with gzip.open(path) as packed, tarfile.open(fileobj=_Bounded(packed), mode="r|") as tar:
             for member in tar:
                 name = wanted.pop(member.name, None)
                 if name is None:
@@ -179,6 +182,20 @@ def _packed(archive: Archive, path: Path) -> Iterator[tuple[str, bytes]]:
         raise DataError(f"{path} is damaged ({error}). Delete it, and it will be downloaded again.") from error
     if wanted:
         raise DataError(f"{path} lacks {', '.join(wanted)}. Delete it, and it will be downloaded again.")
+
+
+class _Bounded:
+    """What a packed file unpacks to, as far as an archive may go: its headers, too, could stand for terabytes."""
+
+    def __init__(self, packed: gzip.GzipFile) -> None:
+        self._packed, self._left = packed, LARGEST_ARCHIVE
+
+    def read(self, count: int) -> bytes:
+        content = self._packed.read(count)
+        self._left -= len(content)
+        if self._left < 0:
+            raise OSError(f"it unpacks to more than {size(LARGEST_ARCHIVE)}")
+        return content
 
 
 def _unpacked(archive: Archive, folder: Path) -> Iterator[tuple[str, bytes]]:

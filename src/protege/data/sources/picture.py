@@ -13,6 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+MOST_BYTES = (
+    1 << 30
+)  # of a file, which may be a hole of terabytes; the largest picture has half as many, not compressed
 # Pillow opens these too, but they are documents, films and measurements, or need other programs.
 NOT_PICTURES = {"EPS", "PS", "WMF", "MPEG", "HDF5", "GRIB", "BUFR", "PDF", "FITS", "MCIDAS", "SPIDER", "GBR"}
 
@@ -47,6 +50,8 @@ def decoded(path: Path | BinaryIO, side: int) -> npt.NDArray[np.uint8]:
     """The file's (first) image: turned as EXIF says, on white where transparent, made `side` x `side`."""
     if isinstance(path, Path) and not path.is_file():  # a pipe would wait for ever
         raise ValueError("no such file" if not path.exists() else "not a regular file")
+    if isinstance(path, Path) and path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"it holds more than {MOST_BYTES:,} bytes")
     with Image.open(path, formats=formats()) as image:
         image.draft("RGB", (2 * side, 2 * side))  # JPEG only: decode no more than twice the size that is needed
         return fitted(as_seen(image), side)
