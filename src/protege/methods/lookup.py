@@ -82,7 +82,7 @@ def outside(name: str) -> type[Method]:
     if kind.model_fields["name"].annotation is not str:
         raise ValueError(f"{attribute} in {place} sets its own name; leave `name` out of the class")
     for field, (takes, example) in DECLARED.items():
-        found = getattr(kind, field, None)
+        found: Any = getattr(kind, field, None)
         if not isinstance(found, takes) or (field == "reads" and not all(isinstance(one, str) for one in found)):
             said = quoted(vars(kind).get(field), 40)
             raise ValueError(f"{attribute} in {place} has {field} = {said}; write {field} = {example}")

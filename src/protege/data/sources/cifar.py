@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -167,7 +168,7 @@ def _packed(archive: Archive, path: Path) -> Iterator[tuple[str, bytes]]:
     """The files straight from the archive: nothing is unpacked, so no name in it can lead anywhere."""
     wanted = {f"{archive.folder}/{name}": name for name in archive.sums}
     try:
-        with gzip.open(path) as packed, tarfile.open(fileobj=_Bounded(packed), mode="r|") as tar:
+        with gzip.open(path) as packed, tarfile.open(fileobj=cast(Any, _Bounded(packed)), mode="r|") as tar:
             for member in tar:
                 name = wanted.pop(member.name, None)
                 if name is None:
