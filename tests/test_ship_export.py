@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from ship_cases import merged, photo, trained
 
 from protege import data
@@ -144,7 +145,33 @@ def test_the_check_beside_a_file_runs_it_without_protege(
     expected = load(made.path).predict(picture)
     assert name == expected.name
     assert float(probability) == pytest.approx(expected.probability, abs=2e-3)
-    assert len((made.path.parent / "check.py").read_text().splitlines()) < 35
+    assert len((made.path.parent / "check.py").read_text().splitlines()) < 40
+
+
+def test_the_check_sees_odd_pictures_as_predict_does_or_says_why_not(
+    tmp_path: Path, exported: Callable[[Wanted], Exported]
+) -> None:
+    made = exported(Wanted())
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 4), np.uint8)
+    for name, picture in {
+        "clear.png": Image.fromarray(noise),
+        "palette.gif": Image.fromarray(noise[:, :, :3]).quantize(7),
+        "grey.png": Image.fromarray(noise[:, :, 0]),
+    }.items():
+        picture.save(tmp_path / name)
+        expected = load(made.path).predict(tmp_path / name)
+        said, _, probability = checked(made, tmp_path / name).stdout.splitlines()[0].partition(": ")
+        assert (said, float(probability)) == (expected.name, pytest.approx(expected.probability, abs=2e-3)), name
+    Image.fromarray(noise[:, :, 0].astype(np.uint16) << 8).save(tmp_path / "deep.png")
+    (tmp_path / "text.jpg").write_text("no picture")
+    for given in (["deep.png"], ["text.jpg"], ["missing.png"], [], ["grey.png", "grey.png"]):
+        done = checked(made, *(tmp_path / name for name in given))
+        assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def checked(made: Exported, *pictures: Path) -> subprocess.CompletedProcess[str]:
+    typed = [sys.executable, made.path.parent / "check.py", *pictures]
+    return subprocess.run(typed, capture_output=True, text=True, check=False)
 
 
 def test_a_card_holds_accuracy_with_its_interval_and_the_input(exported: Callable[[Wanted], Exported]) -> None:

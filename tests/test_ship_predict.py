@@ -22,6 +22,8 @@ from protege.evaluate import evaluate
 from protege.runs import Run
 from protege.runs.config import Place
 from protege.ship import load
+from protege.ship.export import export
+from protege.ship.formats.build import Wanted
 from protege.ship.photos import pixels_of
 
 VERBS = CliRunner()
@@ -157,6 +159,22 @@ def test_a_damaged_photo_that_was_named_is_an_error(run: Run, tmp_path: Path) ->
     assert "good.png" in found.stdout
     with pytest.raises(DataError, match="no file or folder"):
         VERBS.invoke(app, ["predict", str(run.path), "nowhere.png"], catch_exceptions=False)
+
+
+def test_the_verb_opens_a_file_of_torch_export_in_a_process_of_its_own(run: Run, tmp_path: Path) -> None:
+    made = export(run, Place(runs=run.path.parent, device="cpu"), Wanted("pt2"), out=tmp_path)
+    picture = photo(tmp_path / "photo.png")
+    typed = [sys.executable, "-m", "protege", "predict", made.path, picture, "--json"]
+    done = subprocess.run(typed, capture_output=True, text=True, check=True)
+    first = json.loads(done.stdout)["photos"][0]["predictions"][0]["class"]
+    assert first == load(made.path).predict(picture).name
+
+
+def test_a_place_for_probabilities_that_cannot_be_is_said_before_the_first_photo(run: Run, tmp_path: Path) -> None:
+    found = VERBS.invoke(
+        app, ["predict", str(run.path), str(photo(tmp_path / "a.png")), "--csv", str(tmp_path / "no" / "x.csv")]
+    )
+    assert "there is no folder" in str(found.exception) and not found.stdout
 
 
 def imported_by(*arguments: object) -> set[str]:

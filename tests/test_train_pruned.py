@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 import torch
 from ship_cases import trained
+from typer.testing import CliRunner
 
 from protege import data
+from protege.cli import app
 from protege.errors import ConfigError, ModelError, RunError
 from protege.evaluate import predict, predictor_of
 from protege.models.measure import multiply_adds
 from protege.runs import Run, read_weights
 from protege.runs.config import Place, check_run
 from protege.runs.identity import run_id
+from protege.runs.keeping.rows import row_of
 from protege.ship import load
 from protege.ship.export import export
 from protege.ship.formats.build import Wanted
@@ -49,6 +52,21 @@ def said(run: Run) -> torch.Tensor:
 
 def cost(run: Run) -> int:
     return multiply_adds(network_of(run)[0].module, 32)
+
+
+def test_a_share_for_which_no_channel_goes_is_refused(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"compress\.prune is 0\.999, but no channel can go for so little"):
+        pruned(folder, start(folder), 0.999)
+
+
+def test_a_list_tells_a_run_that_was_made_smaller(folder: Path) -> None:
+    whole = start(folder)
+    half, both = pruned(folder, whole), pruned(folder, whole, compress={"weights": 8, "activations": 8})
+    told = {row["id"]: row["smaller"] for row in map(row_of, (whole, half, both))}
+    assert told == {whole.id: None, half.id: "pruned to 0.5", both.id: "pruned to 0.5, 8/8 bits"}
+    verbs = CliRunner()
+    for columns, head in (([], "made smaller"), (["--columns", "id,held-out,init"], "weights")):
+        assert head in verbs.invoke(app, ["list", "--runs", str(folder), *columns], catch_exceptions=False).stdout
 
 
 # ---- identity ----

@@ -164,8 +164,17 @@ import numpy as np
 SIZE, MEAN, STD = {size}, {mean}, {std}
 CLASSES = {classes}
 
-picture = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB")
-pixels = np.asarray(ImageOps.fit(picture, (SIZE, SIZE), Image.Resampling.BICUBIC)).transpose(2, 0, 1)[None]
+if len(sys.argv) != 2:
+    sys.exit("python check.py PICTURE")
+try:
+    picture = ImageOps.exif_transpose(Image.open(sys.argv[1]))
+except OSError as error:
+    sys.exit(f"{{sys.argv[1]}} cannot be read as a picture: {{error}}")
+if picture.mode[0] in "IF":
+    sys.exit(f"{{sys.argv[1]}} has more than 8 bits a pixel: save it with 8")
+if picture.has_transparency_data:
+    picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+pixels = np.asarray(ImageOps.fit(picture.convert("RGB"), (SIZE, SIZE), Image.Resampling.BICUBIC)).transpose(2, 0, 1)[None]
 {given}
 file = str(Path(__file__).with_name("{file}"))
 {run}

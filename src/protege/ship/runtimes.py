@@ -13,7 +13,7 @@ import numpy.typing as npt
 from protege.data.files import content_of
 from protege.data.outside import consent
 from protege.errors import ModelError
-from protege.lazy import need
+from protege.lazy import load_shapes, need
 from protege.ship.about import LARGEST_IMAGE, About, read_about
 
 if TYPE_CHECKING:
@@ -71,9 +71,9 @@ class InOnnxRuntime(Runtime):
         options.log_severity_level = 4
         if threads:
             options.intra_op_num_threads = threads
-        # from memory, so that a file cannot name others to be read as its weights
+        content = contents(path)  # in memory, so that a file cannot name others to be read as its weights
         try:
-            self.session = library.InferenceSession(contents(path), options, providers=["CPUExecutionProvider"])
+            self.session = library.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # each kind of damage has its own exception
             raise ModelError(
                 f"{path} is damaged, or no ONNX file that onnxruntime can run: {first_words(error)}"
@@ -178,6 +178,7 @@ class InTorchExport(Runtime):
         if threads:
             torch.set_num_threads(threads)
         refuse_untrusted(path)
+        load_shapes()  # whole, before the first of what reads the file is imported
         extra = {"about": ""}
         try:
             program = torch.export.load(path, extra_files=extra)

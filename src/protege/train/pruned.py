@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from protege import runs
 from protege.data.base import Splits, at_a_time
+from protege.errors import ConfigError
 from protege.models import build
 from protege.models.cutting import Kept
 from protege.models.importance import Examples
@@ -24,8 +25,13 @@ def chosen(config: RunConfig, splits: Splits) -> PrunedRecord | None:
         return None
     network, size = build(config.model, len(splits.classes)), splits.train.pixels.shape[-1]
     batches = None if compress.importance == "magnitude" else lambda: examples(splits, compress.images, config.seed)
-    uniform = compress.spread == "uniform"
-    return record_of(compress.prune, prune(network, compress.prune, size, batches=batches, uniform=uniform))
+    found = prune(network, compress.prune, size, batches=batches, uniform=compress.spread == "uniform")
+    if found.multiply_adds == found.before:
+        raise ConfigError(
+            f"compress.prune is {compress.prune:g}, but no channel can go for so little: the nearest to it is the whole network. "
+            "Keep a smaller share."
+        )
+    return record_of(compress.prune, found)
 
 
 def record_of(asked: float, pruned: Pruned) -> PrunedRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -76,7 +77,7 @@ def pack(
     size = packed(going, runs, file)
     more = f", {len(going) - len(chosen)} of them teachers" if len(going) > len(chosen) else ""
     out.print(f"{file}: {len(going)} runs{more}, {size / 1e6:,.1f} MB", soft_wrap=True)
-    out.print(f"there: protege unpack {file.name}", style="dim", soft_wrap=True)
+    out.print(f"there: protege unpack {shlex.quote(file.name)}", style="dim", soft_wrap=True)
 
 
 def unpack(

@@ -19,9 +19,14 @@ from protege.runs.display import out, table_of
 if TYPE_CHECKING:
     from protege.runs.keeping.rows import Row
 
-HEADS = {"id": "run", "teachers": "taught by", "heldout_accuracy": "held-out %", "bytes": "MB", "study": "studies"}
+HEADS = {
+    "id": "run", "teachers": "taught by", "heldout_accuracy": "held-out %", "smaller": "made smaller", "bytes": "MB", "study": "studies",
+}  # fmt: skip
 SHOWN = ("id", "data", "seed", "teachers", "state", "heldout_accuracy", "parameters", "bytes")
-ALIASES = {"run": "id", "teacher": "teachers", "accuracy": "heldout_accuracy", "size": "bytes", "studies": "study"}
+ALIASES = {
+    "run": "id", "teacher": "teachers", "accuracy": "heldout_accuracy", "held-out": "heldout_accuracy", "size": "bytes",
+    "studies": "study", "init": "model.weights",
+}  # fmt: skip
 CONDITION = re.compile(r"([\w.-]+)(!=|<=|>=|=|<|>|~)(.*)", re.S)
 ORDERED: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
@@ -67,8 +72,13 @@ def list_runs(
             f"No runs in {runs} yet. `protege demo` makes some; `protege train --help` says how to make your own."
         )
     else:
-        names = [_known(name.strip(), chosen) for name in columns.split(",")] if columns else list(SHOWN)
+        names = [_known(name.strip(), chosen) for name in columns.split(",")] if columns else list(_told(chosen))
         _show(chosen, names, runs, len(rows), sort is None if grouped is None else grouped)
+
+
+def _told(rows: Sequence[Row]) -> Sequence[str]:
+    """Columns of those that were not asked for: what was taken away is told where anything was."""
+    return (*SHOWN[:-1], "smaller", SHOWN[-1]) if any(row["smaller"] for row in rows) else SHOWN
 
 
 # ---- which, and in which order ----

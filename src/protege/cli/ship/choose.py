@@ -66,7 +66,8 @@ def choose(
         print(json.dumps({**asdict(choice), "dominated": beaten, "measured": [asdict(one) for one in found]}))
     else:
         out.print(size_table(found))
-        out.print(latency_table(found))
+        if any(one.latency_ms is not None for one in found):
+            out.print(latency_table(found))
         out.print(where_from(found, known), style="dim", soft_wrap=True)
         for one, by in beaten.items():
             out.print(
@@ -92,7 +93,7 @@ def where_from(found: list[Measured], known: int) -> str:
     said = [
         f"{known} of {len(found)} were timed on this machine before (`protege measure` does it anew)" if known else "",
         f"{untimed} were not timed, for no --max-ms asks for it" if untimed else "",
-        "the others were timed until it was clear which side of --max-ms they are on"
+        f"{'the others' if known + untimed else 'all'} were timed until it was clear which side of --max-ms they are on"
         if known + untimed < len(found)
         else "",
     ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from protege.cli.places import JsonOption, QuietOption, RunsOption, ThreadsOption
-from protege.data.files import is_file, is_there
+from protege.data.files import is_file, is_folder, is_there
 from protege.errors import ConfigError, DataError, no_formula, visible
 from protege.lazy import load_shapes, shapes_later, without_collecting
 
@@ -69,6 +69,8 @@ def predict(
         from protege.ship.photos import find
 
         found = find(photos)
+        if csv_file:
+            refuse_unwritable(csv_file)
         shipped = soon(lambda: load(source, runs, which=which, threads=threads, calibrated=calibrated))
     said = []
     for one in answers(shipped, found, quiet or len(found) <= AT_ONCE):
@@ -144,10 +146,16 @@ def how_sure(shipped: Shipped, asked: bool) -> str:
     return "probabilities not calibrated"
 
 
-def write_csv(path: Path, said: list[Said]) -> None:
-    """A line a photo, a column a class."""
+def refuse_unwritable(path: Path) -> None:
+    """Before the first of many photos."""
     if is_there(path) and (not is_file(path) or path.suffix.lower() != ".csv"):
         raise ConfigError(f"--csv {path} is there already, and is no .csv file. Choose another name.")
+    if not is_folder(path.parent):
+        raise ConfigError(f"--csv {path} cannot be written: there is no folder {path.parent}.")
+
+
+def write_csv(path: Path, said: list[Said]) -> None:
+    """A line a photo, a column a class."""
     known = next((one.prediction.classes for one in said if one.prediction), ())
     try:
         with path.open("w", newline="", encoding="utf-8") as file:

@@ -41,12 +41,13 @@ def row_of(run: Run) -> Row:
             "heldout_accuracy": result.get("heldout_accuracy"),
             "parameters": result.get("parameters"),
             "seconds": result.get("seconds"),
+            "smaller": _smaller(config.get("compress")),
             "fields": by_path(config),
         }
     except ProtegeError:
         return row | {
             "data": "-", "model": "-", "method": "-", "seed": "-", "teachers": [], "state": "damaged",
-            "heldout_accuracy": None, "parameters": None, "seconds": None, "fields": {},
+            "heldout_accuracy": None, "parameters": None, "seconds": None, "smaller": None, "fields": {},
         }  # fmt: skip
 
 
@@ -62,6 +63,15 @@ def _teachers(record: Mapping[str, Any]) -> list[str]:
         source = one.get("source") if isinstance(one, dict) else None
         names.append(short(source) if kind in ("file", "hub") and isinstance(source, str) else name)
     return names
+
+
+def _smaller(compress: Mapping[str, Any] | None) -> str | None:
+    """What a run takes away from the network that it begins from: share of the multiply-adds, bits of weights / activations."""
+    if not compress:
+        return None
+    share, bits = compress.get("prune"), [compress.get(kind) for kind in ("weights", "activations")]
+    said = [f"pruned to {share:g}"] if share else []
+    return ", ".join(said + ([f"{bits[0] or 32}/{bits[1] or 32} bits"] if any(bits) else [])) or None
 
 
 def short(source: str) -> str:
