@@ -23,7 +23,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "ctkd": {"ramp_epochs": 1},
     "ft": {"paraphraser_epochs": 1},
     "ab": {"pretraining_epochs": 1},
-    "semckd": {"weight": 50},
+    "semckd": {"semantic_weight": 50},
     "sum": {"parts": [{"method": "kd"}, {"method": "at", "weight": 0.5}]},
 }
 
