@@ -347,3 +347,9 @@ def test_ten_real_classes_pooled_are_split_60_20_20(real: Path, real100: data.Sp
     everything = torch.cat([real100.train.pixels[:], real100.test.pixels[:]])
     for part in parts:
         assert torch.equal(part.pixels[:], everything[part.indices])
+
+
+def test_a_pipe_in_place_of_an_archive_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "cifar-10-python.tar.gz")
+    with pytest.raises(DataError, match="no regular file"):
+        data.load("cifar10", tmp_path)

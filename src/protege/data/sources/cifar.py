@@ -167,6 +167,8 @@ def _published(archive: Archive, root: Path, labels: str, progress: Progress) ->
 def _packed(archive: Archive, path: Path) -> Iterator[tuple[str, bytes]]:
     """The files straight from the archive: nothing is unpacked, so no name in it can lead anywhere."""
     wanted = {f"{archive.folder}/{name}": name for name in archive.sums}
+    if not path.is_file():  # a pipe would wait for ever
+        raise DataError(f"{path} is no regular file, and so not the archive of {archive.title}.")
     try:
         with gzip.open(path) as packed, tarfile.open(fileobj=cast(Any, _Bounded(packed)), mode="r|") as tar:
             for member in tar:
